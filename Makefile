@@ -1,0 +1,47 @@
+# The two commands a newcomer needs are `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(abspath $(VENV))/bin
+CORES  ?= all
+
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: setup demo test lint format lock clean
+
+setup: $(VENV)/.ready ## make the virtual environment from the lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Piecemeal needs Python 3.11 to 3.13; try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: setup ## everything on built-in phantoms; ends with the report
+	snakemake --cores $(CORES)
+	dvc commit --quiet --force
+	@echo "The report: $(CURDIR)/results/demo/report.html"
+
+test: setup ## all tests
+	pytest --quiet
+
+lint: setup ## what the pre-commit hooks and CI check
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+format: setup ## rewrite the code as lint wants it
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile rules
+
+lock: ## write requirements.lock anew from what is installed in $(VENV)
+	@{ echo "# Exact versions of everything the project runs with; made by 'make lock'."; \
+	   $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean: ## delete what the workflow made (data/, results/), not the environment
+	rm -rf data results .snakemake

@@ -1,0 +1,1 @@
+"""What phantom writers share: implicit shapes, anatomy, the MR imaging model, files."""

@@ -1,0 +1,99 @@
+"""The store of prepared scans: one folder a scan and one table, cases.csv.
+
+cases.csv                         one row a scan; written last, so it exists only if all is there
+<dataset>/<scan>/image.npy        float32 (z, size, size), normalised, on the cohort's grid
+<dataset>/<scan>/labels.npy       uint8 (z, size, size), class ids on the grid
+<dataset>/<scan>/reference.npy    uint8 (z, y, x), class ids on the scan's own voxels
+<dataset>/<scan>/scan.json        geometry, source files and settings
+"""
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from piecemeal.datasets.grid import Geometry
+from piecemeal.errors import InputError
+
+
+class PreparedScan:
+    """One scan of the store. Arrays are memory-mapped: nothing is read until it is indexed.
+
+    `labels` and `reference` are None for a scan that nobody has drawn on.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """Normalised intensities, float32 (z, size, size)."""
+        image = self._load("image")
+        if image is None:
+            raise InputError(f"{self.folder / 'image.npy'}: is missing; prepare the data again")
+        return image
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Class ids on the cohort's grid, uint8 (z, size, size)."""
+        return self._load("labels")
+
+    @cached_property
+    def reference(self) -> np.ndarray | None:
+        """Class ids on the scan's own voxels, uint8 (z, y, x)."""
+        return self._load("reference")
+
+    @cached_property
+    def record(self) -> dict:
+        """The content of scan.json. Raises InputError if it is missing or broken."""
+        path = self.folder / "scan.json"
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: {error}; prepare the data again") from None
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """What it takes to go back to the scan's own voxels."""
+        return Geometry(
+            native_shape=tuple(self.record["native_shape"]),
+            spacing=tuple(self.record["spacing"]),
+            affine=np.array(self.record["affine"]),
+            grid_spacing=self.record["grid_spacing"],
+            grid_shape=tuple(self.record["grid_shape"]),
+        )
+
+    def _load(self, name: str) -> np.ndarray | None:
+        path = self.folder / f"{name}.npy"
+        return np.load(path, mmap_mode="r") if path.exists() else None
+
+
+def read_cases(folder: Path) -> pd.DataFrame:
+    """cases.csv of a prepared or annotated folder: text columns, `half` as nullable integer.
+
+    Raises InputError if it is missing, which means the step before has not finished.
+    """
+    path = Path(folder) / "cases.csv"
+    numbers = {"slices": int, "spacing_z": float, "spacing_y": float, "spacing_x": float}
+    try:
+        # Names and phases may look like numbers or like "NA"; they are text.
+        cases = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: is missing, the step that writes it has not finished; run it again"
+        ) from None
+    cases["half"] = pd.to_numeric(cases["half"].replace("", None)).astype("Int64")
+    return cases.astype({name: kind for name, kind in numbers.items() if name in cases})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut can leave the new name with nothing in it
+    os.replace(partial, path)

@@ -1,0 +1,32 @@
+"""Methods, one file each: what a label set becomes in the loss, and how a prediction is read out.
+
+A method file defines one subclass of `Method` (`piecemeal.methods._base`). It never owns the
+training loop, the loader or the metric.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from piecemeal import registry
+from piecemeal.errors import InputError
+
+if TYPE_CHECKING:
+    from piecemeal.methods._base import Method
+
+
+def load(implementation: str, classes: int, options: dict[str, Any] | None = None) -> Method:
+    """The method in `methods/<implementation>.py` for `classes` classes, background included."""
+    from piecemeal.methods._base import Method
+
+    module = registry.load(__name__, implementation)
+    (method,) = [
+        c
+        for c in vars(module).values()
+        if inspect.isclass(c) and issubclass(c, Method) and c.__module__ == module.__name__
+    ]
+    allowed = [p for p in inspect.signature(method).parameters if p != "classes"]
+    if unknown := sorted(set(options or {}) - set(allowed)):
+        raise InputError(f"method {implementation}: unknown options {unknown}; allowed: {allowed}")
+    return method(classes, **(options or {}))

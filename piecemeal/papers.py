@@ -1,0 +1,263 @@
+"""One folder per paper: what it is, which runs it asks for, how its tables and figures look.
+
+`config/papers/<key>/` holds `paper.yaml`, `runs.tsv`, `tables.yaml`, `figures.yaml` and the
+published numbers as csv. No paper is named in code: a further paper is a further folder.
+Nothing here imports pandas or torch: Snakemake reads the papers at every start.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from piecemeal.config import Name, Strict, load_model, validate
+from piecemeal.errors import InputError
+
+# What `postprocessing` says of a prediction to which nothing was done.
+AS_PREDICTED = "as predicted"
+
+Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+
+
+class Paper(Strict):
+    """The paper itself (paper.yaml)."""
+
+    key: Key = Field(description="name of the folder and first part of every output's name")
+    title: str = Field(description="title as printed")
+    citation: str = Field(description="one line for captions and the report")
+    url: str = Field(description="where the paper is found")
+    bibtex: str = Field(description="entry to copy into a bibliography")
+
+
+class PaperRun(Strict):
+    """One row of runs.tsv: an arm of the paper's comparison on one cohort."""
+
+    arm: str = Field(min_length=1, description="name of the arm in tables, figures and claims")
+    cohort: Name = Field(description="file in config/cohorts")
+    annotation: Name = Field(description="annotation of that cohort")
+    method: Name = Field(description="file in config/methods")
+
+
+class Metric(Strict):
+    """One measure of a table."""
+
+    name: str = Field(description="name in the table and in the published numbers")
+    score: Literal["dice", "assd_mm", "hd_mm", "hd95_mm"] = Field(description="column of scores")
+    unit: str = Field(description="unit; must be the published one ('1' for a fraction)")
+    decimals: int = Field(ge=0, le=6, description="digits after the point in print")
+    better: Literal["higher", "lower"] = Field(description="which direction is better")
+    printed: bool = Field(True, description="false: in the csv only")
+    miss_counts: float | None = Field(
+        None,
+        description="distances: what a missed or invented structure counts in the code the paper "
+        "cites; adds the rows 'where found' and 'a miss counts ...'",
+    )
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether a missed structure leaves the measure undefined instead of zero."""
+        return self.score != "dice"
+
+
+class Arm(Strict):
+    """One row of a table."""
+
+    name: str = Field(description="arm in runs.tsv")
+    label: str = Field(description="what markdown and html print")
+    tex: str = Field(description="what LaTeX prints; inserted as it is")
+    role: Literal["compared", "floor", "ceiling"] = Field(
+        "compared", description="the best of the compared arms is printed in bold"
+    )
+
+
+class Column(Strict):
+    """One structure (in one phase) of a table."""
+
+    name: str = Field(description="name in the csv and in the published numbers")
+    heading: str = Field(description="what is printed above the column")
+    structure: str = Field(description="structure in the scores")
+    phase: str = Field("", description="phase in the scores; empty where there are none")
+
+
+class Half(Strict):
+    """One anatomy of a table: a cohort and its columns."""
+
+    setting: str = Field(description="name in the csv and in the published numbers")
+    cohort: Name = Field(description="cohort in runs.tsv")
+    columns: list[Column] = Field(min_length=1, description="columns in printed order")
+    average: str | None = Field(
+        None, description="name of the column of column means; null: there is none"
+    )
+
+
+class PublishedNumbers(Strict):
+    """The paper's own numbers: a csv in the paper's folder."""
+
+    file: str = Field(description="path below the paper's folder")
+    rename: dict[str, Literal["method", "base", "setting", "column"]] = Field(
+        {}, description="columns of that file that are called differently here"
+    )
+
+
+class Table(Strict):
+    """One printed table."""
+
+    key: Key = Field(description="second part of the output's name, as in <paper>_<key>.csv")
+    label: str = Field(description="what the paper calls it, as in 'Table 2'")
+    title: str = Field(description="caption")
+    base: str = Field(description="network all arms share")
+    published: PublishedNumbers
+    metrics: list[Metric] = Field(min_length=1, description="measures in printed order")
+    arms: list[Arm] = Field(min_length=1, description="rows in printed order")
+    halves: list[Half] = Field(min_length=1, description="parts of the table, one below another")
+    columns_per_block: int = Field(2, gt=0, description="structures side by side in print")
+    remarks: list[str] = Field([], description="further lines of the footer")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Table:
+        for what, names in {
+            "metrics": [m.name for m in self.metrics],
+            "arms": [a.name for a in self.arms],
+            "halves": [h.setting for h in self.halves],
+            **{f"columns of {h.setting}": [c.name for c in h.columns] for h in self.halves},
+        }.items():
+            if len(set(names)) < len(names):
+                raise ValueError(f"{what}: every name must occur once, got {names}")
+        return self
+
+
+class QualitativeFigure(Strict):
+    """Example slices: the reference and what every arm made of it."""
+
+    kind: Literal["qualitative"]
+    key: Key = Field(description="second part of the output's name")
+    title: str = Field(description="heading in the report")
+    caption: str = Field(description="what the paper's figure shows")
+    cohorts: list[Name] = Field(min_length=1, description="rows")
+    arms: dict[str, str] = Field(min_length=1, description="arm -> heading, in column order")
+
+
+class TrainingCurves(Strict):
+    """Training and validation loss of every arm."""
+
+    kind: Literal["training_curves"]
+    key: Key = Field(description="second part of the output's name")
+    title: str = Field(description="heading in the report")
+    caption: str = Field(description="what to look for")
+    cohorts: list[Name] = Field(min_length=1, description="rows")
+    arms: dict[str, str] = Field(min_length=1, description="arm -> heading, in column order")
+
+
+class CaseScores(Strict):
+    """The score of every case, arms side by side, one panel a column of a table."""
+
+    kind: Literal["case_scores"]
+    key: Key = Field(description="second part of the output's name")
+    title: str = Field(description="heading in the report")
+    caption: str = Field(description="what to look for")
+    table: Key = Field(description="table whose halves and columns are shown")
+    metric: str = Field(description="metric of that table")
+    arms: dict[str, str] = Field(min_length=1, description="arm -> short label, in order")
+
+
+Figure = Annotated[QualitativeFigure | TrainingCurves | CaseScores, Field(discriminator="kind")]
+
+
+class TablesFile(Strict):
+    """tables.yaml."""
+
+    tables: list[Table] = Field(description="tables of the paper")
+
+
+class FiguresFile(Strict):
+    """figures.yaml."""
+
+    figures: list[Figure] = Field(description="figures of the paper")
+
+    @field_validator("figures")
+    @classmethod
+    def _keys_are_unique(cls, figures: list) -> list:
+        keys = [f.key for f in figures]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"every key must occur once, got {keys}")
+        return figures
+
+
+class PaperFolder(NamedTuple):
+    """Everything of one paper but its claims."""
+
+    folder: Path
+    paper: Paper
+    runs: list[PaperRun]
+    tables: list[Table]
+    figures: list[QualitativeFigure | TrainingCurves | CaseScores]
+
+
+def read_runs(path: Path) -> list[PaperRun]:
+    """Read runs.tsv; InputError names the line that is wrong or says the same thing twice."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; restore the file") from None
+    if not rows:
+        columns = ", ".join(PaperRun.model_fields)
+        raise InputError(f"{path}: no runs; expected the tab-separated columns {columns}")
+    runs, seen = [], {}
+    for number, row in enumerate(rows, start=2):
+        cells = {key or "more cells than columns": value for key, value in row.items()}
+        run = validate(cells, PaperRun, f"{path}, line {number}")
+        if (run.arm, run.cohort) in seen:
+            raise InputError(
+                f"{path}, line {number}: arm '{run.arm}' on cohort '{run.cohort}' is already in "
+                f"line {seen[run.arm, run.cohort]}; give it a name of its own"
+            )
+        seen[run.arm, run.cohort] = number
+        runs.append(run)
+    return runs
+
+
+def load_paper(folder: Path) -> PaperFolder:
+    """Read a paper's folder and check that its files agree; InputError says what does not."""
+    paper = load_model(folder / "paper.yaml", Paper)
+    if paper.key != folder.name:
+        raise InputError(
+            f"{folder / 'paper.yaml'}: key '{paper.key}' must be the folder's name '{folder.name}'"
+        )
+    runs = read_runs(folder / "runs.tsv")
+    tables = load_model(folder / "tables.yaml", TablesFile).tables
+    figures = load_model(folder / "figures.yaml", FiguresFile).figures
+    planned = {(run.arm, run.cohort) for run in runs}
+    by_key = {table.key: table for table in tables}
+    for table in tables:
+        asked = {(a.name, h.cohort) for a in table.arms for h in table.halves}
+        _check_arms(folder / "tables.yaml", table.key, asked, planned)
+    for figure in figures:
+        where = folder / "figures.yaml"
+        if isinstance(figure, CaseScores):
+            if figure.table not in by_key:
+                raise InputError(
+                    f"{where}: figure '{figure.key}' asks for table '{figure.table}'; "
+                    f"tables.yaml has: {', '.join(by_key)}"
+                )
+            table = by_key[figure.table]
+            if figure.metric not in (names := [m.name for m in table.metrics]):
+                raise InputError(
+                    f"{where}: figure '{figure.key}' asks for metric '{figure.metric}'; "
+                    f"table '{table.key}' has: {', '.join(names)}"
+                )
+            cohorts = [half.cohort for half in table.halves]
+        else:
+            cohorts = figure.cohorts
+        asked = {(arm, cohort) for arm in figure.arms for cohort in cohorts}
+        _check_arms(where, figure.key, asked, planned)
+    return PaperFolder(folder, paper, runs, tables, figures)
+
+
+def _check_arms(where: Path, key: str, asked: set, planned: set) -> None:
+    if absent := sorted(asked - planned):
+        arms = ", ".join(f"'{arm}' on '{cohort}'" for arm, cohort in absent)
+        raise InputError(f"{where}: '{key}' asks for {arms}, which runs.tsv does not have; add it")

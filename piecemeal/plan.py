@@ -1,0 +1,266 @@
+"""From the configuration to the runs it asks for, each with the hash that names its results.
+
+Hashes are chained: raw data -> prepared cohort -> annotation -> run -> scores. Each covers its own
+settings and the code that takes part, and the hash of what it is made from, so a path names
+everything that decided what lies there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from piecemeal import config as c
+from piecemeal.errors import InputError
+from piecemeal.papers import PaperFolder, PaperRun, load_paper
+from piecemeal.provenance import short_hash, source_hash, write_text
+from piecemeal.registry import known
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One thing a rule makes: its hash, and the settings it is made from."""
+
+    hash: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one scale asks for. Keys are what the wildcards of the rules say.
+
+    raw: data set; prepared: cohort; annotated: "cohort/annotation"; runs and scores:
+    "cohort/annotation/method/seed<k>-<hash>"; papers: paper -> [{"arm": ..., "run": ...}].
+    """
+
+    scale: str
+    raw: dict[str, Unit]
+    prepared: dict[str, Unit]
+    annotated: dict[str, Unit]
+    runs: dict[str, Unit]
+    scores: dict[str, Unit]
+    papers: dict[str, list[dict[str, str]]]
+
+
+class Planner:
+    """Reads `root`/config; `overrides` are keys of config/config.yaml, as given by `--config`."""
+
+    def __init__(self, root: Path = Path(), overrides: dict[str, Any] | None = None):
+        self.folder = root / "config"
+        self.main = self._main(overrides or {})
+
+    def _main(self, overrides: dict[str, Any]) -> c.MainConfig:
+        path, local = self.folder / "config.yaml", self.folder / "local.yaml"
+        merged = dict(c.validate(c.load_yaml(path), c.MainConfig, path).model_dump(mode="json"))
+        if local.exists():
+            changes = c.load_yaml(local) or {}
+            if not isinstance(changes, dict):
+                raise InputError(
+                    f"{local}: expected keys of {path}, as in `local: {{acdc: /path}}`"
+                )
+            c.validate({**merged, **changes}, c.MainConfig, local)
+            merged |= changes
+        return c.validate({**merged, **overrides}, c.MainConfig, "--config")
+
+    def scale(self, name: str) -> c.ScaleConfig:
+        """The scale `name`."""
+        return c.load_model(self.folder / "scales" / f"{name}.yaml", c.ScaleConfig)
+
+    def cohort(self, name: str) -> c.CohortConfig:
+        """The cohort `name`, as at the scale `paper`."""
+        return c.load_model(self.folder / "cohorts" / f"{name}.yaml", c.CohortConfig)
+
+    def dataset(self, name: str) -> c.DatasetConfig:
+        """The data set `name`."""
+        return c.load_model(self.folder / "datasets" / f"{name}.yaml", c.DatasetConfig)
+
+    def paper(self, key: str) -> PaperFolder:
+        """The paper `key`."""
+        return load_paper(self.folder / "papers" / key)
+
+    def plan(self, scale_name: str) -> Plan:
+        """The plan of one scale; InputError where files of the configuration contradict."""
+        scale = self.scale(scale_name)
+        plan = Plan(scale_name, {}, {}, {}, {}, {}, {})
+        for key in self.main.papers:
+            arms = self.paper(key).runs
+            plan.papers[key] = [
+                {"arm": arm.arm, "run": self._run(plan, scale, arm, seed)}
+                for arm in arms
+                if arm.cohort in scale.cohorts
+                for seed in scale.seeds
+            ]
+        return plan
+
+    def _code(self, *modules: str) -> str:
+        code = source_hash(*modules)
+        return self.main.equivalent_code.get(code, code)
+
+    def _raw(self, plan: Plan, scale: c.ScaleConfig, name: str) -> Unit:
+        if name in plan.raw:
+            return plan.raw[name]
+        file = self.folder / "datasets" / f"{name}.yaml"
+        dataset = c.load_model(file, c.DatasetConfig)
+        where = self.folder / "scales" / f"{plan.scale}.yaml"
+        if name not in scale.sources:
+            raise InputError(f"{where}: key 'sources': says nothing about data set '{name}'")
+        source = scale.sources[name]
+        settings = {
+            "dataset": name,
+            "layout": dataset.layout,
+            "source": source.model_dump(mode="json"),
+        }
+        layout = _plugin("piecemeal.datasets.layouts", dataset.layout, file, "layout")
+        modules = ["workflow.scripts.fetch", layout]
+        if isinstance(source, c.PhantomSource):
+            modules.append(_plugin("piecemeal.datasets.phantoms", dataset.layout, file, "layout"))
+        elif name in self.main.local:
+            settings["path"] = str(self.main.local[name])
+        else:
+            raise InputError(
+                f"{self.folder / 'local.yaml'}: key 'local.{name}': missing; the scale "
+                f"'{plan.scale}' reads {dataset.title} from a folder of yours; write there\n"
+                f"local:\n  {name}: /path/to/the/folder\n({dataset.access}: {dataset.homepage})"
+            )
+        settings["code"] = self._code(*modules)
+        plan.raw[name] = Unit(short_hash(settings), settings)
+        return plan.raw[name]
+
+    def _prepared(self, plan: Plan, scale: c.ScaleConfig, name: str) -> Unit:
+        if name in plan.prepared:
+            return plan.prepared[name]
+        cohort, change = self.cohort(name), scale.cohorts[name]
+        datasets, modules = {}, ["workflow.scripts.prepare"]
+        for d in cohort.datasets:
+            dataset = self.dataset(d)
+            raw = self._raw(plan, scale, d)
+            datasets[d] = {
+                "raw": raw.hash,
+                "layout": dataset.layout,
+                "labels": dataset.labels,
+                "exclude": dataset.exclude,
+                "limit": raw.settings["source"].get("limit"),
+            }
+            modules.append(f"piecemeal.datasets.layouts.{dataset.layout}")
+        settings = {
+            "cohort": name,
+            "datasets": datasets,
+            "structures": cohort.structures,
+            "grid_spacing_mm": change.grid_spacing_mm or cohort.grid_spacing_mm,
+            "size": change.size or cohort.size,
+            "intensity": cohort.intensity,
+            "split": (change.split or cohort.split).model_dump(),
+            "code": self._code(*modules),
+        }
+        plan.prepared[name] = Unit(short_hash(settings), settings)
+        return plan.prepared[name]
+
+    def _annotated(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun) -> Unit:
+        key = f"{arm.cohort}/{arm.annotation}"
+        if key in plan.annotated:
+            return plan.annotated[key]
+        cohort = self.cohort(arm.cohort)
+        if arm.annotation not in cohort.annotations:
+            raise InputError(
+                f"{self.folder / 'cohorts' / arm.cohort}.yaml: key 'annotations': has no "
+                f"'{arm.annotation}', which a runs.tsv asks for; there are: "
+                f"{sorted(cohort.annotations)}"
+            )
+        annotation = cohort.annotations[arm.annotation]
+        ids = {name: i for i, name in enumerate(cohort.structures, start=1)}
+        settings = {
+            "prepared": self._prepared(plan, scale, arm.cohort).hash,
+            "classes": len(cohort.structures) + 1,
+            "halves": [_protocol(half, ids) for half in (annotation.half1, annotation.half2)],
+            "code": self._code("workflow.scripts.annotate"),
+        }
+        plan.annotated[key] = Unit(short_hash(settings), settings)
+        return plan.annotated[key]
+
+    def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
+        path = self.folder / "methods" / f"{arm.method}.yaml"
+        method: c.MethodConfig = c.load_model(path, c.MethodConfig)
+        cohort = self.cohort(arm.cohort)
+        implementation = _plugin("piecemeal.methods", method.implementation, path, "implementation")
+        modules = [implementation, "workflow.scripts.train"]
+        network, options = None, {}
+        if method.network:
+            network = method.network.name
+            options = method.network.options | scale.networks.get(network, {})
+            modules.append(_plugin("piecemeal.networks", network, path, "network.name"))
+        settings = {
+            "cohort": arm.cohort,
+            "annotation": arm.annotation,
+            "method": arm.method,
+            "seed": seed,
+            "annotated": self._annotated(plan, scale, arm).hash,
+            "structures": cohort.structures,
+            "classes": len(cohort.structures) + 1,
+            "implementation": method.implementation,
+            "method_options": method.options,
+            "network": network,
+            "network_options": options,
+            "optimiser": method.optimiser.model_dump() if method.optimiser else None,
+            "batch_size": method.batch_size,
+            "training": scale.cohorts[arm.cohort].training.model_dump(
+                exclude={"checkpoint_seconds"}  # decides how much a kill costs, not the result
+            ),
+            "code": self._code(*modules),
+        }
+        run = short_hash(settings)
+        # Below: what does not decide the weights.
+        settings |= {"scale": plan.scale, "hash": run}
+        training = scale.cohorts[arm.cohort].training.model_dump()
+        key = f"{arm.cohort}/{arm.annotation}/{arm.method}/seed{seed}-{run}"
+        plan.runs[key] = Unit(run, settings | {"training": training})
+        kept = cohort.scoring.largest_component
+        scoring = {
+            "run": run,
+            "largest_component": kept,
+            "code": self._code("workflow.scripts.score"),
+        }
+        plan.scores[key] = Unit(short_hash(scoring), settings | {"largest_component": kept})
+        return key
+
+
+def _plugin(package: str, name: str, where: Path, key: str) -> str:
+    """The module of a plug-in that `key` of the file `where` names; InputError if there is none."""
+    if name not in (names := known(package)):
+        raise InputError(
+            f"{where}: key '{key}': {package} has no '{name}'; allowed: {', '.join(names)}"
+        )
+    return f"{package}.{name}"
+
+
+def _protocol(protocol: Any, ids: dict[str, int]) -> dict[str, Any] | None:
+    """A protocol with class ids in place of the names of structures."""
+    if protocol is None:
+        return None
+    content = protocol.model_dump()
+    if "merged" in content:
+        content["merged"] = [[ids[s] for s in group] for group in content["merged"]]
+    if "annotated" in content:
+        content["annotated"] = [ids[s] for s in content["annotated"]]
+    return content
+
+
+def freeze(plan: Plan, path: Path) -> None:
+    """Write the plan where jobs on other machines read it; an unchanged file is left alone."""
+    text = json.dumps(asdict(plan), indent=1) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def thaw(path: Path) -> Plan:
+    """The plan that `freeze` wrote; InputError if it is absent or unreadable."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: the plan cannot be read ({error}); start snakemake again from the main folder"
+        ) from error
+    for stage in ("raw", "prepared", "annotated", "runs", "scores"):
+        content[stage] = {key: Unit(**unit) for key, unit in content[stage].items()}
+    return Plan(**content)

@@ -1,0 +1,134 @@
+"""Where a number came from: code, commit, files and machine, as they enter names and records."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = __package__.split(".")[0]
+
+
+def short_hash(thing: Any) -> str:
+    """Ten hexadecimal digits that change when `thing` (JSON-able) changes."""
+    text = json.dumps(thing, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_hash(*modules: str) -> str:
+    """Hash of `modules` and every module of this package that they import, near or far.
+
+    A module is named by its path from the main folder, scripts too: `workflow.scripts.train`.
+    The syntax tree without docstrings is hashed, not the bytes: comments, formatting and file
+    times change nothing, so they rerun nothing.
+    """
+    closure: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in closure:
+            closure.add(module)
+            waiting += _parsed(module)[1]
+    return short_hash({module: _parsed(module)[0] for module in sorted(closure)})
+
+
+@functools.cache
+def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
+    """Digest of one module's syntax tree, and the modules of this package that it imports."""
+    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        _drop_docstring(node)
+    ours = {m for m in imported if m.split(".")[0] == PACKAGE and _file(m) is not None}
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(ours))
+
+
+def _file(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _drop_docstring(node: ast.AST) -> None:
+    body = getattr(node, "body", None)
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+        body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+    ):
+        node.body = body[1:]
+
+
+def git_state() -> dict[str, Any]:
+    """The commit and whether tracked files are as committed; nulls outside a git checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "clean": None if changes is None else not changes}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: to a temporary name, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+class replacing:  # noqa: N801  (a context manager, used like a function)
+    """`with replacing(path) as temporary:` write to `temporary`; it becomes `path` if all is well.
+
+    On any error, a full disk included, `path` stays as it was and the temporary file goes.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    def __enter__(self) -> Path:
+        handle, name = tempfile.mkstemp(
+            dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".partial"
+        )
+        os.close(handle)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            if kind is None:
+                with self.temporary.open("rb") as file:
+                    os.fsync(file.fileno())  # may be the first to notice that the disk is full
+                self.temporary.chmod(0o666 & ~_umask())
+                self.temporary.replace(self.path)
+        finally:
+            self.temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

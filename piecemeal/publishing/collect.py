@@ -1,0 +1,96 @@
+"""Read what runs left behind, and refuse what is not of these runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from piecemeal.errors import InputError
+from piecemeal.papers import AS_PREDICTED
+from piecemeal.publishing.printed import Circumstances
+
+
+def read_scores(
+    folder: Path, runs: Sequence[Mapping[str, str]], cohorts: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Scores of `runs` below `folder`, with the columns `arm` and `postprocessing` added.
+
+    runs: {"arm", "run" (path below `folder`), "scoring" (hash the scores must carry)}; cohorts:
+    {"treatment": what was done to the predictions}. Where something was done, the rows of the
+    predictions as they came are there as well. Raises InputError for scores that another version
+    of the scoring made.
+    """
+    tables = []
+    for entry in runs:
+        place = folder / entry["run"]
+        found = _read_json(place / "scores.json").get("scoring")
+        if found != entry["scoring"]:
+            raise InputError(
+                f"{place / 'scores.csv'}: made by another version of the scoring ({found}, "
+                f"expected {entry['scoring']}); delete the file and start again"
+            )
+        treatment = cohorts[entry["run"].split("/")[0]]["treatment"]
+        files = {"scores.csv": treatment}
+        if treatment != AS_PREDICTED:
+            files["scores_unprocessed.csv"] = AS_PREDICTED
+        for name, postprocessing in files.items():
+            rows = pd.read_csv(place / name, dtype={"case": str}).fillna({"phase": ""})
+            tables.append(rows.assign(arm=entry["arm"], postprocessing=postprocessing))
+    if not tables:
+        raise InputError(f"{folder}: the paper has no runs at this scale; add its cohorts to it")
+    return pd.concat(tables, ignore_index=True)
+
+
+def processed(scores: pd.DataFrame, cohorts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows of `scores` that count: of predictions treated as their cohort asks."""
+    wanted = scores["cohort"].map({name: c["treatment"] for name, c in cohorts.items()})
+    return scores[scores["postprocessing"] == wanted]
+
+
+def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """history.csv of `runs`, with the columns cohort, arm and seed added."""
+    tables = []
+    for entry in runs:
+        cohort, *_, name = entry["run"].split("/")
+        seed = int(name.split("-")[0].removeprefix("seed"))
+        rows = pd.read_csv(folder / entry["run"] / "history.csv")
+        tables.append(rows.assign(cohort=cohort, arm=entry["arm"], seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_records(folder: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """run.json of `runs`, each run once."""
+    return [_read_json(folder / run / "run.json") for run in dict.fromkeys(r["run"] for r in runs)]
+
+
+def circumstances(
+    scale: Mapping[str, Any],
+    cohorts: Mapping[str, Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    postprocessing: Mapping[str, str],
+) -> Circumstances:
+    """What the footers say; where the data came from is read off the runs' own records."""
+    sources = {
+        record["cohort"]: ", ".join(
+            f"{name}: {'phantom' if source['phantom'] else source['source']}"
+            for name, source in record["data_sources"].items()
+        )
+        for record in records
+    }
+    return Circumstances(
+        scale=f"{scale['title']}. {scale['notice']}",
+        sources=sources,
+        postprocessing=dict(postprocessing),
+        shortened=list(scale["shortened"]),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it and start again") from None

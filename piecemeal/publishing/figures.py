@@ -1,0 +1,183 @@
+"""Figures over runs and cases: training curves, and the scores of every case arm by arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from piecemeal.papers import Table
+from piecemeal.publishing import style
+from piecemeal.publishing.tables import phases, treatments
+
+_TRAINING, _VALIDATION = style.PALETTE[0], style.PALETTE[3]
+_NOTE = 0.26  # inches at the bottom
+_ACROSS = 4  # panels side by side
+
+
+def training_curves(
+    histories: pd.DataFrame, cohorts: Mapping[str, str], arms: Mapping[str, str], note: str = ""
+) -> Figure:
+    """Draw training and validation loss over steps, one panel an arm, one row a cohort.
+
+    `histories` holds the rows of the runs' history.csv with the columns cohort, arm and seed;
+    `cohorts` and `arms` are {name: heading} in order. Faint: the loss of every step; strong: a
+    running mean over a twentieth of the run. Dots: lowest validation loss, the weights kept.
+    """
+    with style.look():
+        figure, grid = _grid(len(cohorts), len(arms), 2.1, 1.75, share=True)
+        for lines, (cohort, title) in zip(grid, cohorts.items(), strict=True):
+            for axes, (arm, heading) in zip(lines, arms.items(), strict=True):
+                of_arm = (histories["cohort"] == cohort) & (histories["arm"] == arm)
+                best = _losses(axes, histories[of_arm])
+                kept = (
+                    f"kept: step {', '.join(f'{step:,}' for step in best)}" if best else "not run"
+                )
+                axes.set_title(heading, fontweight="bold", pad=15)
+                axes.text(0.5, 1.04, kept, transform=axes.transAxes, ha="center")
+                axes.set_yscale("log")
+                axes.grid(axis="y")
+                axes.set_xlabel("step")
+            lines[0].set_ylabel(f"{title}\nloss")
+        handles = [
+            Line2D([], [], color=_TRAINING, label="training"),
+            Line2D([], [], color=_VALIDATION, label="validation"),
+            Line2D([], [], color=_VALIDATION, marker="o", linestyle="", label="weights kept"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        _sign(figure, note)
+    return figure
+
+
+def _losses(axes: Axes, histories: pd.DataFrame) -> list[int]:
+    """Draw the runs of one panel; return the step of the lowest validation loss of each."""
+    best = []
+    for _, run in histories.sort_values("step").groupby("seed"):
+        for column, colour, size in (
+            ("loss", _TRAINING, 1.0),
+            ("validation_loss", _VALIDATION, 1.2),
+        ):
+            known = run.dropna(subset=[column])
+            window = max(1, len(known) // 20)
+            smooth = known[column].rolling(window, center=True, min_periods=1).mean()
+            if window > 1:
+                axes.plot(
+                    known["step"],
+                    known[column],
+                    color=colour,
+                    alpha=0.25,
+                    linewidth=0.5,
+                    rasterized=True,  # as a path it would be most of the svg
+                )
+            axes.plot(known["step"], smooth, color=colour, linewidth=size)
+        validated = run.dropna(subset=["validation_loss"])
+        if len(validated):
+            kept = validated.loc[validated["validation_loss"].idxmin()]
+            axes.plot(kept["step"], kept["validation_loss"], "o", color=_VALIDATION, markersize=4)
+            best.append(int(kept["step"]))
+    return best
+
+
+def case_values(table: Table, metric: str, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the cases as the table's main settings use them, averaged over seeds.
+
+    Columns setting, column (its heading), arm, case, value. A missed or invented structure has
+    Dice 0; in a distance it has no value.
+    """
+    measure = next(m for m in table.metrics if m.name == metric)
+    values = scores[measure.score]
+    if not measure.is_distance:
+        values = values.mask(scores["status"].isin(("missed", "invented")), 0.0)
+    scores = scores.assign(value=values, phase=phases(scores))
+    parts = []
+    for half in table.halves:
+        treatment = treatments(half, scores)[half.setting]
+        chosen = (scores["cohort"] == half.cohort) & (scores["postprocessing"] == treatment)
+        for column in half.columns:
+            rows = scores[
+                chosen
+                & (scores["structure"] == column.structure)
+                & (scores["phase"] == column.phase)
+            ].dropna(subset=["value"])
+            rows = rows.assign(case=rows["dataset"] + "/" + rows["case"])
+            means = rows.groupby(["arm", "case"])["value"].mean().reset_index()
+            parts.append(means.assign(setting=half.setting, column=column.heading))
+    return pd.concat(parts, ignore_index=True)
+
+
+def case_scores(
+    values: pd.DataFrame, arms: Mapping[str, str], label: str, note: str = ""
+) -> Figure:
+    """Draw every case as a dot, arms side by side, the same case joined by a line.
+
+    `values` comes from `case_values`; one panel a column, each on its own scale, for
+    it is the arms that are compared. The box spans the quartiles, its bar is the median. `arms`
+    is {name: short label} in order; `label` names the axis.
+    """
+    lines = [  # (setting, up to _ACROSS of its columns)
+        (setting, names[first : first + _ACROSS])
+        for setting, part in values.groupby("setting", sort=False)
+        for names in [list(part["column"].unique())]
+        for first in range(0, len(names), _ACROSS)
+    ]
+    colour = list(style.colours(list(arms)).values())
+    with style.look():
+        across = max(len(names) for _, names in lines)
+        figure, grid = _grid(len(lines), across, 2.0, 1.7, share=False)
+        for panels, (setting, names) in zip(grid, lines, strict=True):
+            for axes in panels[len(names) :]:
+                axes.set_visible(False)
+            for axes, name in zip(panels, names, strict=False):
+                of_panel = (values["setting"] == setting) & (values["column"] == name)
+                table = values[of_panel].pivot(index="case", columns="arm", values="value")
+                _paired(axes, table.reindex(columns=list(arms)), colour)
+                axes.set_xticks(range(len(arms)), list(arms.values()))
+                axes.set_title(name, fontweight="bold")
+                axes.grid(axis="y")
+            panels[0].set_ylabel(f"{setting}\n{label}")
+        _sign(figure, note)
+    return figure
+
+
+def _paired(axes: Axes, table: pd.DataFrame, colours: list[str]) -> None:
+    """Draw one panel: cases in rows, arms in columns."""
+    places = np.arange(table.shape[1])
+    axes.plot(places, table.to_numpy().T, color=style.FAINT, alpha=0.3, linewidth=0.5, zorder=1)
+    for place, colour, (_, cases) in zip(places, colours, table.items(), strict=True):
+        cases = cases.dropna()
+        if cases.empty:
+            continue
+        axes.boxplot(
+            [cases],
+            positions=[place],
+            widths=0.55,
+            showfliers=False,
+            showcaps=False,
+            whis=0,
+            patch_artist=True,
+            boxprops={"facecolor": colour, "alpha": 0.3, "edgecolor": colour},
+            medianprops={"color": style.INK, "linewidth": 1.4},
+            zorder=2,
+        )
+        dots = np.full(len(cases), place)
+        axes.scatter(dots, cases, s=7, color=colour, linewidths=0, alpha=0.85, zorder=3)
+    axes.set_xlim(-0.6, len(places) - 0.4)
+
+
+def _grid(
+    rows: int, columns: int, width: float, height: float, *, share: bool
+) -> tuple[Figure, np.ndarray]:
+    """Figure of equal panels (inches each); with `share` a row has one y axis."""
+    figure = style.new_figure(columns * width + 0.5, rows * height + 0.35 + _NOTE)
+    bottom = _NOTE / figure.get_figheight()
+    figure.set_layout_engine("constrained", rect=(0, bottom, 0.995, 1 - bottom), w_pad=0.05)
+    grid = figure.subplots(rows, columns, sharey="row" if share else False, squeeze=False)
+    return figure, grid
+
+
+def _sign(figure: Figure, note: str) -> None:
+    figure.text(0.012, 0.07 / figure.get_figheight(), note, fontsize=7, color=style.FAINT)

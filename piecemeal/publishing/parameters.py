@@ -1,0 +1,110 @@
+"""What each table, figure, claims file and report is made from: the parameters of their rules.
+
+Everything a published file depends on beside its input files is in these parameters, so a change
+of a caption redraws one table, and a change of the publishing code redraws what it draws.
+Nothing here imports torch or pandas: Snakemake asks for this at every start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from piecemeal import config as c
+from piecemeal.errors import InputError
+from piecemeal.papers import AS_PREDICTED
+from piecemeal.plan import Plan, Planner
+from piecemeal.provenance import file_sha256, short_hash, source_hash
+
+TEMPLATES = Path(__file__).parent / "templates"
+LARGEST_COMPONENT = "the largest component of every structure kept"
+
+
+def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
+    """What all published files of a paper share: its runs, its cohorts and the scale."""
+    scale = planner.scale(plan.scale)
+    cohorts = {}
+    for run in planner.paper(paper).runs:
+        cohort = planner.cohort(run.cohort)
+        reason = None if run.cohort in scale.cohorts else _why_not(planner, cohort)
+        cohorts[run.cohort] = {
+            "title": cohort.title,
+            "structures": cohort.structures,
+            "treatment": LARGEST_COMPONENT if cohort.scoring.largest_component else AS_PREDICTED,
+            "not_run": reason,
+        }
+    return {
+        "paper": paper,
+        "runs": [
+            entry | {"scoring": plan.scores[entry["run"]].hash} for entry in plan.papers[paper]
+        ],
+        "cohorts": cohorts,
+        "scale": {
+            "name": plan.scale,
+            "title": scale.title,
+            "notice": scale.notice,
+            "shortened": scale.shortened,
+        },
+    }
+
+
+def _why_not(planner: Planner, cohort: c.CohortConfig) -> str:
+    private = [d for d in cohort.datasets if planner.dataset(d).access == "phantom only"]
+    return "private data, phantom only" if private else "not planned at this scale"
+
+
+def table(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:
+    """Parameters of one table; InputError if the paper has none of that name."""
+    spec = _named(planner.paper(paper).tables, paper, key, "tables.yaml")
+    code = _code("table")
+    return shared(planner, plan, paper) | {"spec": spec.model_dump(mode="json"), "code": code}
+
+
+def figure(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:
+    """Parameters of one figure; InputError if the paper has none of that name."""
+    folder = planner.paper(paper)
+    spec = _named(folder.figures, paper, key, "figures.yaml")
+    given = {"spec": spec.model_dump(mode="json"), "table": None}
+    if spec.kind == "case_scores":
+        shown = _named(folder.tables, paper, spec.table, "tables.yaml")
+        given["table"] = shown.model_dump(mode="json")
+    code = _code("figure")
+    return shared(planner, plan, paper) | given | {"code": code}
+
+
+def claims(planner: Planner, plan: Plan) -> dict[str, Any]:
+    """Parameters of claims.csv, over all papers of the scale."""
+    papers = {paper: shared(planner, plan, paper) for paper in plan.papers}
+    return {"papers": papers, "code": _code("claims")}
+
+
+def report(planner: Planner, plan: Plan) -> dict[str, Any]:
+    """Parameters of the report, over all papers of the scale."""
+    papers = {}
+    for key in plan.papers:
+        folder = planner.paper(key)
+        papers[key] = shared(planner, plan, key) | {
+            "about": folder.paper.model_dump(mode="json"),
+            "tables": [t.model_dump(mode="json") for t in folder.tables],
+            "figures": [f.model_dump(mode="json") for f in folder.figures],
+        }
+    return {
+        "papers": papers,
+        "equivalent_code": planner.main.equivalent_code,
+        "code": _code("report"),
+    }
+
+
+def _code(script: str) -> str:
+    """Hash of the code behind a publishing script, the templates included."""
+    templates = {path.name: file_sha256(path) for path in sorted(TEMPLATES.iterdir())}
+    return short_hash([source_hash(f"workflow.scripts.{script}"), templates])
+
+
+def _named(things: list, paper: str, key: str, file: str) -> Any:
+    for thing in things:
+        if thing.key == key:
+            return thing
+    raise InputError(
+        f"config/papers/{paper}/{file}: has no '{key}'; there are: {[t.key for t in things]}"
+    )

@@ -1,0 +1,65 @@
+"""From published files and their parameters to the sections of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from piecemeal.papers import FiguresFile, Paper, Table
+from piecemeal.publishing.collect import circumstances, read_records, read_scores
+from piecemeal.publishing.printed import lay_out
+from piecemeal.publishing.report import PaperSection, ReportFigure, ScaleNotice
+from piecemeal.publishing.tables import read_published, treatments
+
+
+def paper_section(
+    given: Mapping[str, Any],
+    papers: Path,
+    runs: Path,
+    tables: Path,
+    figures: Path,
+    claims: pd.DataFrame,
+) -> PaperSection:
+    """The section of one paper.
+
+    given: its parameters; papers: the folder of all papers; runs, tables, figures: the folders of
+    the scale; claims: claims.csv of the scale.
+    """
+    key = given["paper"]
+    scores = read_scores(runs, given["runs"], given["cohorts"])
+    records = read_records(runs, given["runs"])
+    printed = []
+    for content in given["tables"]:
+        spec = Table.model_validate(content)
+        rows = pd.read_csv(tables / f"{key}_{spec.key}.csv")
+        done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
+        known = circumstances(given["scale"], given["cohorts"], records, done)
+        printed.append(lay_out(spec, rows, read_published(spec, papers / key), known))
+    drawn = [
+        ReportFigure(spec.title, spec.caption, figures / f"{key}_{spec.key}.png")
+        for spec in FiguresFile.model_validate({"figures": given["figures"]}).figures
+    ]
+    of_paper = claims[claims["paper"] == key]
+    return PaperSection(Paper.model_validate(given["about"]), printed, of_paper, drawn)
+
+
+def scale_notice(
+    scale: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    equivalent_code: Mapping[str, str],
+) -> ScaleNotice:
+    """What the head of the report says; the sources are read off the runs' own records."""
+    sources = {
+        name: "phantom" if source["phantom"] else source["source"]
+        for record in records
+        for name, source in record["data_sources"].items()
+    }
+    shortened = list(scale["shortened"])
+    shortened += [
+        f"results of code {old} are kept for code {new}, declared equivalent in the configuration"
+        for new, old in equivalent_code.items()
+    ]
+    return ScaleNotice(scale["name"], scale["title"], scale["notice"], shortened, sources)

@@ -1,0 +1,90 @@
+"""One look for all figures, and files that are the same bytes for the same input.
+
+Figures are drawn on `matplotlib.figure.Figure` directly: no pyplot, so no global state, and the
+same result in a script, a test and a cluster job without a display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from piecemeal.provenance import replacing
+
+# Okabe and Ito (2008), distinguishable with every common colour vision deficiency.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+INK = "#222222"
+FAINT = "#8A8A8A"
+
+_RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "svg.hashsalt": "piecemeal",  # otherwise the ids in an svg are random
+    "svg.fonttype": "path",
+    "savefig.facecolor": "white",
+}
+
+
+def look() -> Any:
+    """Context in which figures are made and saved."""
+    return mpl.rc_context(_RC)
+
+
+def new_figure(width: float, height: float, **options: Any) -> Figure:
+    """Make an empty figure, `width` x `height` inches, that can be saved without pyplot."""
+    figure = Figure(figsize=(width, height), facecolor="white", **options)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """{name: colour} in the order of the names; the palette repeats after seven."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks and frame from an image."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write <stem>.svg and <stem>.png (200 dpi), without dates or versions in them."""
+    written = []
+    for suffix, metadata in (
+        (".svg", {"Date": None, "Creator": None}),
+        (".png", {"Software": None}),
+    ):
+        path = stem.with_name(stem.name + suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with look(), replacing(path) as temporary:
+            figure.savefig(temporary, format=suffix[1:], dpi=200, metadata=metadata)
+        written.append(path)
+    return written

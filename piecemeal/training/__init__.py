@@ -1,0 +1,1 @@
+"""Training: one visible loop that serves every method, and what keeps it exact and alive."""

@@ -1,0 +1,121 @@
+"""Checkpoints: written whole or not at all, one writer at a time, refused by any other run."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import pickle
+import random
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from piecemeal.errors import InputError
+from piecemeal.provenance import replacing
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """The one checkpoint file of a run, `folder/last.pt`.
+
+    `identity` is the run's hash: a checkpoint of other settings is refused, never continued.
+    """
+
+    def __init__(self, folder: Path, identity: str):
+        self.path = Path(folder) / "last.pt"
+        self.identity = identity
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run: a second process on the same run waits here, then finds it finished."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with (self.path.parent / "LOCK").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                log.warning("%s is held by another process of this run; waiting", self.path.parent)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint; on a full disk the previous one stays and InputError says so."""
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.partial"):
+            leftover.unlink()  # of a process that was killed while it wrote; we hold the lock
+        try:
+            with replacing(self.path) as temporary:
+                torch.save({**state, "identity": self.identity}, temporary)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk as a RuntimeError of its file writer.
+            if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            free = shutil.disk_usage(self.path.parent).free // 2**20
+            kept = "the previous checkpoint is kept" if self.path.exists() else "none is kept"
+            raise InputError(
+                f"{self.path}: the checkpoint could not be written ({error}); {free} MiB are free "
+                f"there; {kept}; make room and start the same command again"
+            ) from error
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None if there is none.
+
+        Raises InputError if the file is damaged or belongs to another configuration.
+        """
+        if not self.path.exists():
+            return None
+        state = load_saved(self.path)
+        if (found := state.get("identity")) != self.identity:
+            raise InputError(
+                f"{self.path}: checkpoint of another configuration ({found}, expected "
+                f"{self.identity}); delete it or move it away"
+            )
+        return state
+
+
+def load_saved(path: Path) -> Any:
+    """What `torch.save` wrote to `path`, on the CPU; InputError if it is damaged or no such file.
+
+    Checksums are compared first: torch itself would take flipped bits for weights.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its text advises to load the file unsafely
+        reason, cause = "holds other things than tensors and plain values", error
+    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        reason, cause = str(error), error
+    raise InputError(
+        f"{path}: damaged file ({reason}); delete it to train the run again"
+    ) from cause
+
+
+def random_states() -> dict[str, Any]:
+    """States of every random generator a run may draw from, loadable with `weights_only`."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        "python": (version, list(internal), gauss),
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Undo everything drawn since `random_states`."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+    kind, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))

@@ -1,0 +1,302 @@
+"""The training loop of every run.
+
+A run is killed at any moment and started again by the same command: it continues from its last
+checkpoint and, on a CPU with the same number of threads, ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from piecemeal import methods, networks
+from piecemeal.errors import InputError
+from piecemeal.methods._base import Method
+from piecemeal.provenance import file_sha256, git_state, replacing, short_hash, write_text
+from piecemeal.training import runtime
+from piecemeal.training.checkpoint import (
+    Checkpoint,
+    load_saved,
+    random_states,
+    restore_random_states,
+)
+from piecemeal.training.data import SliceData, batch_at
+from piecemeal.training.progress import Progress
+
+log = logging.getLogger(__name__)
+
+LOG_POINTS = 10  # rows of the history between two validations
+
+
+def learning_rate(step: int, optimiser: dict[str, Any]) -> float:
+    """Learning rate of `step` (from 0): a lower one while warming up, then constant."""
+    warming = step < optimiser["warmup_steps"]
+    return optimiser["learning_rate"] * (optimiser["warmup_factor"] if warming else 1.0)
+
+
+class Training:
+    """One run: settings (as in the plan), the cohort's folders, and where its checkpoint lives."""
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        prepared: Path,
+        annotated: Path,
+        checkpoints: Path,
+        threads: int = 1,
+    ):
+        self.settings, self.prepared, self.annotated = settings, prepared, annotated
+        self.name = f"{settings['cohort']}/{settings['annotation']}/{settings['method']}"
+        self.name += f"/seed{settings['seed']}"
+        self.threads = threads
+        self.device = runtime.prepare_process(threads)
+        self.method = methods.load(
+            settings["implementation"], settings["classes"], settings["method_options"]
+        )
+        self.checkpoint = Checkpoint(checkpoints, settings["hash"])
+        self.state: dict[str, Any] = {
+            "step": 0,
+            "seconds": 0.0,
+            "history": [],
+            "best_loss": math.inf,
+            "best_step": None,
+            "best_weights": {},
+            "since_best": 0,
+            "resumed_at": [],
+            "stopped": None,
+            "device": _device_name(self.device),
+            "peak_memory_mib": 0.0,
+        }
+
+    def run(self) -> None:
+        """Train to the end; exits with status 75 if a signal asks to stop before it."""
+        if not self.method.trained:
+            self.state |= {"stopped": "not trained", "parameters": 0, "precision": None}
+            return
+        with self.checkpoint.locked(), runtime.StopRequest() as stop:
+            self._build()
+            self._resume()
+            if not self.state["stopped"]:
+                self._loop(stop)
+
+    def _build(self) -> None:
+        s = self.settings
+        runtime.seed_everything("initialisation", s["cohort"], s["seed"])
+        self.network = networks.build(
+            s["network"], 1, self.method.output_channels(), **s["network_options"]
+        ).to(self.device)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=s["optimiser"]["learning_rate"], fused=True
+        )
+        # The step counts on the device: reading it off every step would wait for the device.
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.state["parameters"] = sum(p.numel() for p in self.network.parameters())
+
+    def _resume(self) -> None:
+        saved = self.checkpoint.load()
+        if saved is None:
+            wanted = self.settings["training"]["precision"]
+            self.state["precision"] = runtime.choose_precision(wanted, self.device)
+            runtime.seed_everything("training", self.settings["cohort"], self.settings["seed"])
+            return
+        self.state = {key: saved[key] for key in self.state | {"precision": None}}
+        if self.state["stopped"]:
+            log.info("%s: already finished at step %d", self.name, self.state["step"])
+            return
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.loss_sum.copy_(saved["loss_sum"])
+        restore_random_states(saved["random"])
+        self.state["resumed_at"].append(self.state["step"])
+        log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
+
+    def _save(self) -> None:
+        self.checkpoint.save(
+            {
+                **self.state,
+                "network": self.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "loss_sum": self.loss_sum,
+                "random": random_states(),
+            }
+        )
+
+    def _loop(self, stop: runtime.StopRequest) -> None:
+        s, state, plan = self.settings, self.state, self.settings["training"]
+        data = SliceData(self.prepared, self.annotated, "train", s["classes"])
+        validation = SliceData(self.prepared, self.annotated, "validation", s["classes"])
+        sampler_seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
+        every = max(1, plan["validate_every"] // LOG_POINTS)
+        progress = Progress(self.name, state["step"], plan["steps"])
+        clock = time.monotonic() - state["seconds"]
+        saved_at = time.monotonic()
+
+        while state["step"] < plan["steps"] and not state["stopped"]:
+            step = state["step"]
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(step, s["optimiser"])
+            indices = batch_at(step, len(data), s["batch_size"], sampler_seed)
+            batch = data.batch(indices).to(self.device)
+            with self._autocast():
+                logits = self.network(batch.images)
+            loss = self.method.loss(logits, batch.codes, batch.sets)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            self.loss_sum += loss.detach()
+
+            state["step"] = step = step + 1
+            state["seconds"] = time.monotonic() - clock
+            last = step == plan["steps"]
+            validating = step % plan["validate_every"] == 0 or last
+            if step % every == 0 or validating:
+                self._record()
+                progress.update(step, f"loss {state['history'][-1]['loss']:.4f}")
+            if validating:
+                self._validate(validation)
+                if plan["patience"] and state["since_best"] >= plan["patience"]:
+                    state["stopped"] = "patience"
+            if stop.signal is not None:
+                self._save()
+                log.warning("%s: signal %d: saved at step %d", self.name, stop.signal, step)
+                sys.exit(runtime.REQUEUE)
+            if time.monotonic() - saved_at >= plan["checkpoint_seconds"]:
+                self._save()
+                saved_at = time.monotonic()
+
+        state["stopped"] = state["stopped"] or "steps"
+        state["seconds"] = time.monotonic() - clock
+        state["peak_memory_mib"] = runtime.peak_memory_mib(self.device)
+        self._save()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.state["precision"] == "bfloat16"
+        )
+
+    def _record(self) -> None:
+        """A row of the history: the mean loss since the row before."""
+        before = self.state["history"][-1]["step"] if self.state["history"] else 0
+        loss = self.loss_sum.item() / (self.state["step"] - before)
+        self.loss_sum.zero_()
+        if not math.isfinite(loss):
+            raise InputError(
+                f"{self.name}: the loss is {loss} at step {self.state['step']}; lower "
+                f"optimiser.learning_rate in config/methods/{self.settings['method']}.yaml, or "
+                "set training.precision to float32 in the scale"
+            )
+        self.state["history"].append(
+            {
+                "step": self.state["step"],
+                "loss": loss,
+                "lr": self.optimiser.param_groups[0]["lr"],
+                "seconds": round(self.state["seconds"], 3),
+                "validation_loss": None,
+            }
+        )
+
+    @torch.no_grad()
+    def _validate(self, data: SliceData) -> None:
+        """The arm's own loss on the validation slices decides which weights are kept."""
+        self.network.eval()
+        total, size = 0.0, self.settings["batch_size"]
+        for start in range(0, len(data), size):
+            indices = np.arange(start, min(start + size, len(data)))
+            batch = data.batch(indices).to(self.device)
+            with self._autocast():
+                logits = self.network(batch.images)
+            total += self.method.loss(logits, batch.codes, batch.sets).item() * len(indices)
+        self.network.train()
+        loss = total / len(data)
+        state = self.state
+        state["history"][-1]["validation_loss"] = loss
+        state["since_best"] += 1
+        if loss < state["best_loss"]:
+            weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+            state |= {"best_loss": loss, "best_step": state["step"], "best_weights": weights}
+            state["since_best"] = 0
+
+    def export(self, weights: Path, history: Path, record: Path) -> None:
+        """Write the run's outputs, each whole or not at all, the record last."""
+        for path in (weights, history, record):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if self.method.trained and not self.state["best_weights"]:
+            raise InputError(
+                f"{self.name}: no validation loss was finite; lower optimiser.learning_rate in "
+                f"config/methods/{self.settings['method']}.yaml"
+            )
+        with replacing(weights) as temporary:
+            torch.save(self.state["best_weights"], temporary)
+        columns = ["step", "loss", "lr", "seconds", "validation_loss"]
+        rows = pd.DataFrame(self.state["history"], columns=columns)
+        write_text(history, rows.to_csv(index=False))
+        write_text(record, json.dumps(self._run_record(weights), indent=1) + "\n")
+
+    def _run_record(self, weights: Path) -> dict[str, Any]:
+        s, state = self.settings, self.state
+        return {
+            **{k: s[k] for k in ("scale", "cohort", "annotation", "method", "seed", "hash")},
+            **git_state(),
+            "source_hash": s["code"],
+            "config": s,
+            "data_sources": json.loads((self.prepared / "sources.json").read_text()),
+            "data_manifest_sha256": file_sha256(self.prepared / "cases.csv"),
+            "annotation_sha256": file_sha256(self.annotated / "cases.csv"),
+            "lock_sha256": _lock_hash(),
+            "weights_sha256": file_sha256(weights),
+            "device": state["device"],
+            "threads": self.threads,
+            "precision": state["precision"],
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(state["seconds"], 3),
+            "gpu_hours": state["seconds"] / 3600 if self.device.type == "cuda" else 0.0,
+            "peak_memory_mib": round(state["peak_memory_mib"], 1),
+            "parameters": state["parameters"],
+            "steps": state["step"],
+            "stopped": state["stopped"],
+            "best_step": state["best_step"],
+            "best_validation_loss": state["best_loss"] if state["best_step"] else None,
+            "resumed_at_steps": state["resumed_at"],
+        }
+
+
+def load_network(settings: dict[str, Any], method: Method, weights: Path) -> torch.nn.Module:
+    """The trained network of a run, ready to predict; InputError if the weights do not fit."""
+    network = networks.build(
+        settings["network"], 1, method.output_channels(), **settings["network_options"]
+    )
+    saved = load_saved(weights)
+    try:
+        network.load_state_dict(saved)
+    except RuntimeError as error:
+        raise InputError(
+            f"{weights}: these weights do not fit the run's network ({error}); delete the file to "
+            "train the run again"
+        ) from error
+    return network.eval()
+
+
+def _lock_hash() -> str | None:
+    from piecemeal.provenance import ROOT
+
+    lock = ROOT / "requirements.lock"
+    return file_sha256(lock) if lock.exists() else None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()})"

@@ -1,0 +1,19 @@
+rule prepare:
+    input:
+        manifests=lambda wc: ancient(
+            [
+                f"{raw_folder(wc.scale, dataset)}/manifest.json"
+                for dataset in settings("prepared", wc.cohort, wc)["datasets"]
+            ]
+        ),
+    output:
+        cases="<data>/prepared/{cohort}-{hash}/cases.csv",
+    log:
+        "<logs>/prepare/{cohort}-{hash}.log",
+    conda:
+        "../envs/piecemeal.yaml"
+    threads: 2
+    params:
+        settings=lambda wc: settings("prepared", wc.cohort, wc),
+    script:
+        "../workflow/scripts/prepare.py"

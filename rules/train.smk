@@ -1,0 +1,22 @@
+rule train:
+    input:
+        prepared=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
+        annotated=lambda wc: ancient(
+            f"{annotated_folder(wc.scale, wc.cohort, wc.annotation)}/cases.csv"
+        ),
+    output:
+        weights="<results>/runs/<run>/weights.pt",
+        history="<results>/runs/<run>/history.csv",
+        record="<results>/runs/<run>/run.json",
+    log:
+        "<logs>/train/<run>.log",
+    benchmark:
+        "<benchmarks>/train/<run>.jsonl"
+    conda:
+        "../envs/piecemeal.yaml"
+    threads: 1
+    params:
+        settings=run_settings,
+        checkpoints=checkpoint_folder,
+    script:
+        "../workflow/scripts/train.py"

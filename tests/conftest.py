@@ -1,0 +1,107 @@
+"""A cohort small enough to train on in a moment, in the package's own store."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from piecemeal.datasets.annotate import annotate
+from piecemeal.datasets.prepare import prepare
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = 3
+COMPLETE = {"kind": "complete"}
+MERGED = {"kind": "super_label", "merged": [[1, 2]]}
+# Turned about the slice axis, moved, and anisotropic: an affine that is not preserved shows.
+TURNED = np.array(
+    [[-1.44, 1.08, 0.0, 12.0], [1.08, 1.44, 0.0, -7.0], [0.0, 0.0, 5.0, 3.0], [0.0, 0.0, 0.0, 1.0]]
+)
+SPLIT = {"seed": 1, "train": 4, "validation": 2, "test": 2}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def _write_subject(folder: Path, number: int) -> None:
+    """Two blocks side by side that move from subject to subject, in noise; (x, y, z)."""
+    rng = np.random.default_rng(number)
+    labels = np.zeros((36, 32, 3), np.uint8)
+    x, y = rng.integers(6, 12, 2)
+    labels[x : x + 10, y : y + 14] = 1
+    labels[x + 10 : x + 20, y : y + 14] = 2
+    image = 100 * labels + rng.normal(0, 20, labels.shape)
+    folder.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(image.astype(np.int16), TURNED), folder / "thigh.nii.gz")
+    nib.save(nib.Nifti1Image(labels, TURNED), folder / "thigh_labels.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory) -> SimpleNamespace:
+    """prepared: the store; annotated: annotation -> folder; eight subjects of 36 x 32 x 3 voxels.
+
+    Two structures, `left` and `right`; three classes with the background.
+    """
+    root = tmp_path_factory.mktemp("cohort")
+    for number in range(1, 9):
+        _write_subject(root / "raw" / f"subject{number:03d}", number)
+    labels = {1: "left", 2: "right"}
+    source = {"root": root / "raw", "layout": "oai_thigh", "labels": labels}
+    prepare(root / "prepared", {"blocks": source}, ["left", "right"], 2.0, 32, "zscore", SPLIT)
+    for name, halves in {
+        "complete": {1: COMPLETE, 2: COMPLETE},
+        "half": {1: COMPLETE, 2: None},
+        "half_merged": {1: COMPLETE, 2: MERGED},
+    }.items():
+        annotate(root / name, root / "prepared", CLASSES, halves)
+    return SimpleNamespace(
+        prepared=root / "prepared",
+        annotated={name: root / name for name in ("complete", "half", "half_merged")},
+        raw=root / "raw",
+        classes=CLASSES,
+        affine=TURNED,
+    )
+
+
+@pytest.fixture
+def settings():
+    """Settings of a run as the plan gives them; keyword arguments change them."""
+
+    def make(training=(), **changes) -> dict:
+        plan = {
+            "steps": 12,
+            "validate_every": 4,
+            "patience": None,
+            "precision": "float32",
+            "checkpoint_seconds": 3600.0,
+        }
+        return {
+            "scale": "smoke",
+            "cohort": "blocks",
+            "annotation": "half_merged",
+            "method": "slac",
+            "seed": 0,
+            "hash": "0123456789",
+            "structures": ["left", "right"],
+            "classes": CLASSES,
+            "implementation": "slac",
+            "method_options": {},
+            "network": "baumgartner_unet",
+            "network_options": {"width": 2, "padding": "same"},
+            "optimiser": {
+                "name": "adam",
+                "learning_rate": 0.01,
+                "warmup_steps": 2,
+                "warmup_factor": 0.1,
+            },
+            "batch_size": 4,
+            "training": plan | dict(training),
+            "code": "fedcba9876",
+            "largest_component": [],
+        } | changes
+
+    return make

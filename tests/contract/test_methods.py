@@ -1,0 +1,156 @@
+"""What every file in piecemeal/methods must do, found by itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from piecemeal import methods, networks, registry
+from piecemeal.config import MethodConfig, load_model
+from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.errors import InputError
+from piecemeal.inference import predict
+from piecemeal.training.data import SliceData
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = 3
+CONFIGS = {p.stem: load_model(p, MethodConfig) for p in (ROOT / "config/methods").glob("*.yaml")}
+IMPLEMENTATIONS = registry.known("piecemeal.methods")
+TRAINED = [n for n in IMPLEMENTATIONS if methods.load(n, CLASSES).trained]
+UNTRAINED = [n for n in IMPLEMENTATIONS if n not in TRAINED]
+# Of the label sets that a voxel may have, those of merged structures are not for every method.
+COMPLETE_ONLY = {"cross_entropy"}
+STEPS = 12
+
+
+def slices(cohort, annotation: str):
+    """Every training slice of the cohort as one batch."""
+    data = SliceData(cohort.prepared, cohort.annotated[annotation], "train", CLASSES)
+    return data.batch(np.arange(len(data)))
+
+
+def network_for(method) -> torch.nn.Module:
+    torch.manual_seed(0)
+    channels = method.output_channels()
+    return networks.build("baumgartner_unet", 1, channels, width=2, padding="same")
+
+
+def test_there_are_methods():
+    assert {"cross_entropy", "naive_masking", "slac"} <= set(TRAINED)
+    assert {"background", "oracle"} <= set(UNTRAINED)
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_has_an_entry_in_the_configuration(name):
+    entries = [entry for entry in CONFIGS.values() if entry.implementation == name]
+    assert entries
+    for entry in entries:
+        method = methods.load(name, CLASSES, entry.options)
+        assert method.trained == (entry.network is not None)
+        assert not method.trained or entry.citation
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_unknown_option_is_refused(name):
+    with pytest.raises(InputError, match=rf"{name}: unknown options \['no_such_option'\]"):
+        methods.load(name, CLASSES, {"no_such_option": 1})
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("annotation", ["complete", "half_merged"])
+def test_learns(cohort, name, annotation):
+    if annotation != "complete" and name in COMPLETE_ONLY:
+        pytest.skip("refuses merged structures, which has a test of its own")
+    method = methods.load(name, CLASSES)
+    network, batch = network_for(method), slices(cohort, annotation)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    losses = []
+    for _ in range(STEPS):
+        loss = method.loss(network(batch.images), batch.codes, batch.sets)
+        assert loss.shape == ()
+        optimiser.zero_grad()
+        loss.backward()
+        for key, parameter in network.named_parameters():
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
+        optimiser.step()
+        losses.append(loss.item())
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_probabilities(name, kind):
+    method = methods.load(name, CLASSES)
+    logits = (10 * torch.randn(2, method.output_channels(), 5, 4)).to(kind)
+    probabilities = method.probabilities(logits)
+    assert probabilities.shape == (2, CLASSES, 5, 4)
+    assert probabilities.dtype == torch.float32
+    assert probabilities.min() >= 0
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(2, 5, 4))
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_predicts_class_ids_on_the_scan_s_own_voxels(cohort, name):
+    method = methods.load(name, CLASSES)
+    row = read_cases(cohort.prepared).iloc[0]
+    scan = PreparedScan(cohort.prepared / row.dataset / row.scan)
+    network = network_for(method).eval() if method.trained else None
+    prediction = predict(method, network, scan)
+    assert prediction.shape == scan.reference.shape == (3, 32, 36)
+    assert prediction.dtype == np.uint8
+    assert prediction.max() < CLASSES
+
+
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_an_untrained_method_has_no_loss(name):
+    with pytest.raises(TypeError, match="is not trained"):
+        methods.load(name, CLASSES).loss(None, None, None)
+
+
+def test_background_predicts_nothing():
+    labels = np.arange(12, dtype=np.uint8).reshape(1, 3, 4) % CLASSES
+    probabilities = methods.load("background", CLASSES).without_network(labels)
+    assert probabilities.shape == (CLASSES, 1, 3, 4)
+    assert (probabilities[0] == 1).all()
+    assert (probabilities[1:] == 0).all()
+
+
+def test_oracle_gives_the_labels_back():
+    labels = np.arange(12, dtype=np.uint8).reshape(1, 3, 4) % CLASSES
+    probabilities = methods.load("oracle", CLASSES).without_network(labels)
+    assert (probabilities.argmax(0) == labels).all()
+    assert (probabilities.sum(0) == 1).all()
+
+
+def test_cross_entropy_refuses_merged_labels(cohort):
+    batch = slices(cohort, "half_merged")
+    logits = torch.zeros(len(batch.images), CLASSES, *batch.codes.shape[1:])
+    with pytest.raises(InputError, match="needs complete labels"):
+        methods.load("cross_entropy", CLASSES).loss(logits, batch.codes, batch.sets)
+
+
+def test_slac_and_naive_masking_differ_on_merged_voxels_only(cohort):
+    batch = slices(cohort, "half_merged")
+    size = batch.sets.sum(-1).gather(1, batch.codes.flatten(1).long()).view(batch.codes.shape)
+    merged = size > 1
+    assert merged.any()
+    logits = torch.randn(len(batch.images), CLASSES, *batch.codes.shape[1:])
+    values = {}
+    for name in ("slac", "naive_masking"):
+        method = methods.load(name, CLASSES, {"reduction": "none"})
+        values[name] = method.loss(logits, batch.codes, batch.sets)
+    assert torch.equal(values["slac"] == values["naive_masking"], ~merged)
+    assert (values["naive_masking"][merged] == 0).all()
+    assert (values["slac"][merged] > 0).all()
+
+
+@pytest.mark.parametrize("name", ["slac", "naive_masking"])
+def test_complete_labels_give_plain_cross_entropy(cohort, name):
+    batch = slices(cohort, "complete")
+    logits = torch.randn(len(batch.images), CLASSES, *batch.codes.shape[1:])
+    batches = (logits, batch.codes, batch.sets)
+    plain = methods.load("cross_entropy", CLASSES).loss(*batches)
+    torch.testing.assert_close(methods.load(name, CLASSES).loss(*batches), plain)

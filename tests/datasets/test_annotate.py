@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pytest
+
+from piecemeal.datasets.annotate import annotate
+from piecemeal.datasets.prepare import prepare
+from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.errors import InputError
+
+COMPLETE = {"kind": "complete"}
+MERGED = {"kind": "super_label", "merged": [[1, 2, 3]]}
+SPARSE = {"kind": "sparse_slices", "fraction": 0.34, "axis": 0, "seed": 5}
+
+
+@pytest.fixture
+def prepared(tmp_path, arguments):
+    prepare(tmp_path / "prepared", **arguments)
+    return tmp_path / "prepared"
+
+
+def read(folder):
+    """{scan: (row of cases.csv, codes, label sets)} of an annotated folder."""
+    sets = json.loads((folder / "sets.json").read_text())
+    return {
+        row.scan: (
+            row,
+            np.load(folder / row.dataset / row.scan / "codes.npy"),
+            [set(members) for members in sets[row.protocol]],
+        )
+        for row in read_cases(folder).itertuples()
+    }
+
+
+def test_halves_have_their_protocols(tmp_path, prepared):
+    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: MERGED})
+    scans = read(tmp_path / "a")
+    assert len(scans) == 6
+    columns = ["dataset", "scan", "case", "phase", "split", "half", "protocol"]
+    assert list(read_cases(tmp_path / "a").columns) == columns
+    assert {row.split for row, _, _ in scans.values()} == {"train", "validation"}
+    for scan, (row, codes, sets) in scans.items():
+        labels = PreparedScan(prepared / "acdc" / scan).labels
+        assert row.protocol == {1: "complete", 2: "super_label"}[row.half]
+        assert codes.dtype == np.uint8
+        assert codes.shape == labels.shape
+        expected = {1: [{0}, {1}, {2}, {3}], 2: [{0}, {1, 2, 3}]}[row.half]
+        assert sorted(map(sorted, sets)) == sorted(map(sorted, expected))
+        for label in range(4):
+            said = [sets[code] for code in np.unique(codes[labels == label])]
+            assert said == [next(members for members in expected if label in members)]
+
+
+def test_dropped_half(tmp_path, prepared):
+    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: None})
+    assert {row.half for row, _, _ in read(tmp_path / "a").values()} == {1}
+
+
+def test_same_kind_in_two_variants(tmp_path, prepared):
+    halves = {1: {"kind": "partial", "annotated": [1]}, 2: {"kind": "partial", "annotated": [2]}}
+    annotate(tmp_path / "a", prepared, 4, halves)
+    for row, _, sets in read(tmp_path / "a").values():
+        assert row.protocol == f"partial_{row.half}"
+        assert {row.half} in sets
+
+
+def test_sparse_slices_differ_between_scans_not_between_times(tmp_path, prepared):
+    for name in "ab":
+        annotate(tmp_path / name, prepared, 4, {1: SPARSE, 2: SPARSE})
+    first, second = read(tmp_path / "a"), read(tmp_path / "b")
+    kept = set()
+    for scan, (row, codes, sets) in first.items():
+        assert row.protocol == "sparse_slices"
+        np.testing.assert_array_equal(codes, second[scan][1])
+        unknown = sets.index({0, 1, 2, 3})
+        drawn = [z for z in range(3) if not (codes[z] == unknown).all()]
+        assert len(drawn) == 1
+        kept.update(drawn)
+    assert len(kept) > 1
+
+
+def test_unlabelled_says_nothing(tmp_path, prepared):
+    annotate(tmp_path / "a", prepared, 4, {1: None, 2: {"kind": "unlabelled"}})
+    for _, codes, sets in read(tmp_path / "a").values():
+        assert codes.shape == (3, 16, 16)
+        assert sets[int(codes[0, 0, 0])] == {0, 1, 2, 3}
+        assert np.unique(codes).size == 1
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        ({"kind": "scribbles"}, "half 2: kind 'scribbles' is unknown"),
+        ({"kind": "super_label"}, r"half 2: super_label takes \['merged'\], found \[\]"),
+        ({"kind": "complete", "seed": 1}, r"half 2: complete takes \[\], found \['seed'\]"),
+        ({"kind": "super_label", "merged": [[1, 9]]}, "9"),
+    ],
+)
+def test_wrong_protocol(tmp_path, prepared, protocol, message):
+    with pytest.raises(InputError, match=message):
+        annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: protocol})
+    assert not (tmp_path / "a" / "cases.csv").exists()
+
+
+def test_prepared_not_finished(tmp_path):
+    with pytest.raises(InputError, match=r"cases\.csv: is missing"):
+        annotate(tmp_path / "a", tmp_path, 4, {1: COMPLETE, 2: None})

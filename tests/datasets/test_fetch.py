@@ -1,0 +1,124 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from piecemeal.datasets import fetch, layouts, phantoms
+from piecemeal.errors import InputError
+
+
+@pytest.fixture
+def writer(monkeypatch, volumes):
+    """A phantom writer that leaves two scans a patient; records what it was asked for."""
+    asked = []
+
+    def write(folder, cases, seed, **options):
+        asked.append((cases, seed, options))
+        for number in range(1, cases + 1):
+            volumes.patient(folder, number)
+        (folder / "PHANTOM").touch()
+
+    monkeypatch.setattr(phantoms, "load", lambda layout: SimpleNamespace(write=write))
+    return asked
+
+
+def test_phantom(tmp_path, writer):
+    folder = tmp_path / "source"
+    manifest = fetch.fetch_phantom(folder, "acdc", 2, 7, {"size": 20})
+    assert writer == [(2, 7, {"size": 20})]
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert (manifest["source"], manifest["layout"], manifest["phantom"]) == (
+        "phantom",
+        "acdc",
+        True,
+    )
+    assert len(manifest["files"]) == 2 * 5
+    entry = manifest["files"]["patient001/patient001_frame01.nii.gz"]
+    root = fetch.dataset_root(folder)
+    assert entry["bytes"] == (root / "patient001/patient001_frame01.nii.gz").stat().st_size
+    assert len(layouts.load("acdc").find_cases(root)) == 4
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "phantom"]
+
+
+def test_phantom_replaces_an_earlier_or_broken_one(tmp_path, writer):
+    folder = tmp_path / "source"
+    fetch.fetch_phantom(folder, "acdc", 3, 7)
+    (folder / "phantom.partial").mkdir()
+    (folder / "phantom.partial" / "rest").touch()
+    manifest = fetch.fetch_phantom(folder, "acdc", 1, 7)
+    assert len(manifest["files"]) == 5
+    assert not (fetch.dataset_root(folder) / "rest").exists()
+
+
+def test_failed_phantom_leaves_no_manifest(tmp_path, writer, monkeypatch):
+    folder = tmp_path / "source"
+    fetch.fetch_phantom(folder, "acdc", 1, 7)
+
+    def fail(*arguments, **options):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(phantoms, "load", lambda layout: SimpleNamespace(write=fail))
+    with pytest.raises(OSError, match="disk full"):
+        fetch.fetch_phantom(folder, "acdc", 1, 7)
+    with pytest.raises(InputError, match=r"manifest\.json.*fetch the data set again"):
+        fetch.dataset_root(folder)
+
+
+def test_local_links_and_copies_nothing(tmp_path, acdc):
+    folder = tmp_path / "source"
+    before = sorted(acdc.rglob("*"))
+    manifest = fetch.fetch_local(folder, acdc, "acdc")
+    assert (folder / "local").is_symlink()
+    assert (manifest["source"], manifest["path"], manifest["phantom"]) == (
+        "local",
+        str(acdc),
+        False,
+    )
+    assert len(manifest["files"]) == 4 * 5
+    assert "patient001/Info.cfg" in manifest["files"]
+    assert len(layouts.load("acdc").find_cases(fetch.dataset_root(folder))) == 8
+    assert sorted(acdc.rglob("*")) == before
+
+
+def test_local_again_with_another_folder(tmp_path, acdc):
+    folder = tmp_path / "source"
+    first = fetch.fetch_local(folder, acdc, "acdc")
+    moved = acdc.rename(tmp_path / "moved")
+    second = fetch.fetch_local(folder, moved, "acdc")
+    assert first["sha256"] == second["sha256"]
+    assert (folder / "local").resolve() == moved.resolve()
+
+
+def test_manifest_sum_follows_the_content(tmp_path, acdc):
+    first = fetch.fetch_local(tmp_path / "source", acdc, "acdc")
+    with (acdc / "patient001" / "Info.cfg").open("a") as file:
+        file.write("Height: 184.0\n")
+    assert fetch.fetch_local(tmp_path / "source", acdc, "acdc")["sha256"] != first["sha256"]
+
+
+def test_local_phantom_stays_a_phantom(tmp_path, acdc):
+    (acdc / "PHANTOM").touch()
+    assert fetch.fetch_local(tmp_path / "source", acdc, "acdc")["phantom"] is True
+
+
+def test_local_with_a_bad_patient_leaves_the_choice_to_prepare(tmp_path, acdc, caplog):
+    (acdc / "patient001" / "Info.cfg").write_text("ED: 1\n")
+    manifest = fetch.fetch_local(tmp_path / "source", acdc, "acdc")
+    assert len(manifest["files"]) == 3 * 5
+    assert "has no ES" in caplog.text
+
+
+def test_local_folder_missing(tmp_path):
+    with pytest.raises(InputError) as caught:
+        fetch.fetch_local(tmp_path / "source", tmp_path / "nowhere", "acdc")
+    text = str(caught.value)
+    assert str(tmp_path / "nowhere") in text
+    assert "patient001/Info.cfg" in text
+    assert "config/local.yaml: `local: {acdc: /path}`" in text
+
+
+def test_local_folder_of_something_else(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=r"no ACDC patient.*config/local\.yaml"):
+        fetch.fetch_local(tmp_path / "source", tmp_path / "photos", "acdc")
+    assert not (tmp_path / "source" / "manifest.json").exists()

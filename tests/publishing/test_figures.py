@@ -1,0 +1,103 @@
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from piecemeal.publishing import figures, style
+
+ARMS = {"a": "A", "b_1": "B_1"}
+
+
+@pytest.fixture
+def histories():
+    def run(arm, seed, best):
+        steps = np.arange(1, 101)
+        validation = np.full(100, np.nan)
+        validation[19::20] = 1.0
+        validation[best - 1] = 0.5
+        loss = 1 / steps
+        columns = {"step": steps, "loss": loss, "validation_loss": validation}
+        return pd.DataFrame({"cohort": "heart", "arm": arm, "seed": seed, **columns})
+
+    return pd.concat([run("a", 0, 40), run("a", 1, 80), run("b_1", 0, 100)])
+
+
+def test_curves_mark_the_weights_that_were_kept(histories):
+    figure = figures.training_curves(histories, {"heart": "heart"}, ARMS, "phantom")
+    kept = [axes.texts[0].get_text() for axes in figure.axes]
+    assert kept == ["kept: step 40, 80", "kept: step 100"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [tuple(float(v[0]) for v in dot.get_data()) for dot in dots] == [(40, 0.5), (80, 0.5)]
+    assert all(axes.get_yscale() == "log" for axes in figure.axes)
+
+
+def test_an_arm_without_runs_says_so(histories):
+    figure = figures.training_curves(histories, {"heart": "heart"}, ARMS | {"c": "C"})
+    assert figure.axes[2].texts[0].get_text() == "not run"
+
+
+def test_case_values_are_means_over_seeds_with_misses_at_0(table, scores):
+    values = figures.case_values(table, "DSC", scores)
+    ed = values[values["column"] == "LV (ED)"].set_index(["arm", "case"])["value"]
+    assert ed["a", "acdc/p1"] == pytest.approx(0.85)
+    assert ed["b_1", "acdc/p2"] == 0
+
+
+def test_case_values_leave_undefined_distances_out(table, scores):
+    values = figures.case_values(table, "HD", scores)
+    of_b = values[(values["arm"] == "b_1") & (values["column"] == "LV (ED)")]
+    assert set(of_b["case"]) == {"acdc/p1", "acdc/p3"}
+
+
+def test_case_values_use_the_main_setting(table, scores):
+    kept = scores.assign(postprocessing="largest component", dice=1.0)
+    values = figures.case_values(table, "DSC", pd.concat([scores, kept]))
+    assert set(values.loc[values["arm"] == "a", "value"]) == {1.0}
+
+
+def test_every_column_gets_a_panel_and_every_case_a_dot(table, scores):
+    values = figures.case_values(table, "DSC", scores)
+    figure = figures.case_scores(values, ARMS, "Dice", "phantom")
+    assert [axes.get_title() for axes in figure.axes] == ["LV (ED)", "LV (ES)"]
+    for axes in figure.axes:
+        assert [len(dots.get_offsets()) for dots in axes.collections] == [3, 3]
+    assert "phantom" in {text.get_text() for text in figure.texts}
+
+
+def test_panels_wrap_after_four(table, scores):
+    values = figures.case_values(table, "DSC", scores)
+    names = [f"structure {i}" for i in range(6)]
+    many = pd.concat([values[values["column"] == "LV (ED)"].assign(column=n) for n in names])
+    figure = figures.case_scores(many, ARMS, "Dice")
+    assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == names
+    assert len({axes.get_subplotspec().rowspan.start for axes in figure.axes}) == 2
+
+
+def test_same_input_same_bytes(table, scores, histories, tmp_path):
+    values = figures.case_values(table, "DSC", scores)
+    written = []
+    for name in ("one", "two"):
+        for kind, figure in {
+            "curves": figures.training_curves(histories, {"heart": "heart"}, ARMS),
+            "cases": figures.case_scores(values, ARMS, "Dice"),
+        }.items():
+            paths = style.save(figure, tmp_path / name / kind)
+            assert [path.suffix for path in paths] == [".svg", ".png"]
+            written.append([path.read_bytes() for path in paths])
+    assert written[:2] == written[2:]
+
+
+def test_no_pyplot_and_no_changed_settings(table, scores):
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    figures.case_scores(figures.case_values(table, "DSC", scores), ARMS, "Dice")
+    assert dict(mpl.rcParams) == before
+    assert "matplotlib.pyplot" not in vars(figures)
+    assert not hasattr(sys.modules["piecemeal.publishing.style"], "plt")
+
+
+def test_colours_follow_the_order_of_names():
+    assert style.colours(["x", "y"]) == {"x": style.PALETTE[0], "y": style.PALETTE[1]}
+    assert len(set(style.PALETTE)) == 7

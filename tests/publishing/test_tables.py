@@ -1,0 +1,248 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from piecemeal.errors import InputError
+from piecemeal.publishing.tables import COLUMNS, build_table, read_published, treatments
+
+
+@pytest.fixture
+def built(table, scores, published):
+    return build_table(table, scores, published)
+
+
+def cell(rows, method, column, metric, setting="heart"):
+    found = rows[
+        (rows["method"] == method)
+        & (rows["column"] == column)
+        & (rows["metric"] == metric)
+        & (rows["setting"] == setting)
+    ]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_columns_are_the_stable_interface(built):
+    assert ",".join(built.columns) == (
+        "method,base,setting,column,metric,unit,mean,std,n_cases,n_seeds,ci_low,ci_high,"
+        "published_mean,published_std,difference,status"
+    )
+    assert list(built.columns) == COLUMNS
+
+
+def test_one_row_a_number(built):
+    # 3 arms x (2 columns + average) x (DSC, HD, HD where found, HD a miss counts)
+    assert len(built) == 3 * 3 * 4
+    assert set(built["base"]) == {"u_net"}
+
+
+def test_mean_is_over_cases_of_the_mean_over_seeds(built):
+    row = cell(built, "a", "LV ED", "DSC")
+    # cases: (0.8 + 0.9) / 2 = 0.85, 0.6, 0.95; mean 0.8; deviations 0.05, -0.2, 0.15
+    assert row["mean"] == pytest.approx(0.8)
+    assert row["std"] == pytest.approx(np.sqrt((0.05**2 + 0.2**2 + 0.15**2) / 3))
+    assert (row["n_cases"], row["n_seeds"]) == (3, 2)
+    assert 0.6 <= row["ci_low"] < 0.8 < row["ci_high"] <= 0.95
+    assert row["status"] == "ok"
+
+
+def test_average_is_the_mean_of_the_columns(built):
+    row = cell(built, "a", "average", "DSC")
+    assert row["mean"] == pytest.approx((0.8 + 0.5) / 2)
+    assert row["std"] == pytest.approx((cell(built, "a", "LV ED", "DSC")["std"] + 0) / 2)
+    # The other column does not vary, so the interval is half as wide.
+    ed = cell(built, "a", "LV ED", "DSC")
+    assert row["ci_high"] - row["ci_low"] == pytest.approx((ed["ci_high"] - ed["ci_low"]) / 2)
+
+
+def test_the_average_rule_gives_the_averages_kemnitz_2018_prints(kemnitz):
+    paper, published = kemnitz
+    half = paper.tables[0].halves[1]
+    upper = published[(published["method"] == "xent-ub") & (published["setting"] == half.setting)]
+    for metric, decimals in (("DSC", 3), ("ASSD", 2), ("HD", 2)):
+        numbers = upper[upper["metric"] == metric].set_index("column")[["mean", "std"]]
+        printed = numbers.loc[half.average]
+        ours = numbers.drop(index=half.average).mean()
+        assert (ours - printed).abs().max() <= 0.5 * 10**-decimals + 1e-9
+
+
+def test_a_missed_structure_counts_dice_0(built):
+    row = cell(built, "b_1", "LV ED", "DSC")
+    assert row["mean"] == pytest.approx((0.7 + 0 + 0.8) / 3)
+    assert row["status"] == "ok"
+
+
+def test_a_missed_structure_empties_the_distance(built):
+    row = cell(built, "b_1", "LV ED", "HD")
+    assert row[["mean", "std", "ci_low", "ci_high", "difference"]].isna().all()
+    assert row["status"].startswith("1 of 3 missed")
+    assert row["n_cases"] == 3
+
+
+def test_the_other_conventions_stand_beside_it(built):
+    found = cell(built, "b_1", "LV ED", "HD where found")
+    assert found["mean"] == pytest.approx((2 + 9) / 2)
+    assert (found["n_cases"], found["status"]) == (2, "2 of 3 found")
+    counted = cell(built, "b_1", "LV ED", "HD, a miss counts 1 mm")
+    assert counted["mean"] == pytest.approx((2 + 1 + 9) / 3)
+    assert (counted["n_cases"], counted["status"]) == (3, "ok")
+
+
+def test_an_average_with_an_empty_column_is_empty(built):
+    row = cell(built, "b_1", "average", "HD")
+    assert np.isnan(row["mean"])
+    assert row["status"] == "1 of 2 columns empty"
+    assert cell(built, "b_1", "average", "HD where found")["mean"] == pytest.approx((5.5 + 3) / 2)
+
+
+def test_invented_structures_are_named(table, scored, published):
+    scores = scored(("a", 0, "p1", "ED", None, None), ("a", 0, "p1", "ES", 0.5, 3.0))
+    scores["status"] = scores["status"].replace("missed", "invented")
+    row = cell(build_table(table, scores, published), "a", "LV ED", "HD")
+    assert row["status"].startswith("1 of 1 invented")
+
+
+def test_both_empty_does_not_enter(table, scores, published):
+    neither = scores.iloc[:1].assign(case="p9", status="both_empty", dice=np.nan, hd_mm=np.nan)
+    rows = build_table(table, pd.concat([scores, neither]), published)
+    assert cell(rows, "a", "LV ED", "HD")["n_cases"] == 3
+
+
+def test_an_average_over_unequal_cases_is_still_the_mean_of_the_columns(table, scores, published):
+    gone = (scores["case"] == "p1") & (scores["phase"] == "ES") & (scores["arm"] == "a")
+    scores.loc[(scores["case"] == "p2") & (scores["phase"] == "ES"), "hd_mm"] = 5.0
+    rows = build_table(table, scores[~gone], published)
+    row = cell(rows, "a", "average", "HD")
+    assert row["mean"] == pytest.approx(((2 + 4 + 9) / 3 + (5 + 3) / 2) / 2)
+    assert row["ci_low"] <= row["mean"] <= row["ci_high"]
+
+
+def test_published_numbers_are_joined(built):
+    row = cell(built, "a", "LV ED", "DSC")
+    assert (row["published_mean"], row["published_std"]) == (0.9, 0.01)
+    assert row["difference"] == pytest.approx(0.8 - 0.9)
+
+
+@pytest.mark.parametrize(
+    ("method", "column", "metric", "status"),
+    [
+        ("a", "LV ES", "DSC", "ok; published mean unreadable"),
+        ("b_1", "LV ED", "HD", "1 of 3 missed; published number unreadable"),
+        ("a", "LV ED", "HD", "ok; published number doubtful"),
+    ],
+)
+def test_status_says_what_is_wrong_with_the_published_number(built, method, column, metric, status):
+    assert cell(built, method, column, metric)["status"] == status
+
+
+def test_an_unreadable_number_does_not_hide_ours(built):
+    row = cell(built, "a", "LV ES", "DSC")
+    assert row["mean"] == pytest.approx(0.5)
+    assert np.isnan(row["difference"])
+
+
+def test_an_arm_without_runs_keeps_its_published_numbers(table, scores, published):
+    rows = build_table(table, scores[scores["arm"] != "a"], published)
+    row = cell(rows, "a", "LV ED", "DSC")
+    assert (row["status"], row["published_mean"], row["n_cases"]) == ("not run", 0.9, 0)
+
+
+def test_a_cohort_without_runs_says_why(table, scores, published):
+    rows = build_table(table, scores.iloc[:0], published, {"cardiac": "private data, phantom only"})
+    assert len(rows) == 36
+    assert all(s.startswith("not run: private data, phantom only") for s in rows["status"])
+
+
+def test_both_post_processings_are_shown(table, scores, published):
+    kept = scores.assign(postprocessing="largest component")
+    both = pd.concat([kept.assign(dice=kept["dice"] * 0.5), scores])
+    rows = build_table(table, both, published)
+    assert cell(rows, "a", "LV ED", "DSC")["mean"] == pytest.approx(0.4)
+    other = cell(rows, "a", "LV ED", "DSC", "heart, as predicted")
+    assert other["mean"] == pytest.approx(0.8)
+    assert np.isnan(other["published_mean"])
+    assert treatments(table.halves[0], both) == {
+        "heart": "largest component",
+        "heart, as predicted": "as predicted",
+    }
+
+
+def test_a_case_scored_twice_is_refused(table, scores, published):
+    with pytest.raises(InputError, match=r"scored twice.*p1.*one run a seed"):
+        build_table(table, pd.concat([scores, scores.iloc[:1]]), published)
+
+
+def test_an_empty_score_needs_a_reason(table, scores, published):
+    scores.loc[0, "hd_mm"] = np.nan
+    with pytest.raises(InputError, match="status ok, but a score is empty"):
+        build_table(table, scores, published)
+
+
+def test_a_column_that_no_score_has_is_refused(table, scores, published):
+    with pytest.raises(InputError, match=r"'heart'.*LV.*ES.*correct tables.yaml"):
+        build_table(table, scores[scores["phase"] == "ED"], published)
+
+
+@pytest.fixture
+def numbers(table, tmp_path):
+    """Write a file of published numbers and read it."""
+
+    def write(text):
+        header = "method,setting,structure,metric,unit,mean,std\n"
+        (tmp_path / "table1.csv").write_text(header + text)
+        return read_published(table, tmp_path)
+
+    return write
+
+
+def test_published_numbers_are_read_as_printed(numbers):
+    row = numbers("a,heart,LV ED,DSC,1,0.971,\n").iloc[0]
+    assert (row["column"], row["unit"], row["mean"], row["note"]) == ("LV ED", "1", 0.971, "")
+    assert np.isnan(row["std"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,heart,RV,DSC,1,0.9,\n", "line 2.*is no cell of table 'table1'"),
+        ("a,heart,LV ED,DSC,1,0.9,\n" * 2, "line 3.*already there"),
+        ("a,heart,LV ED,DSC,%,90,\n", "line 2: unit '%'.*'1' for DSC"),
+    ],
+)
+def test_published_numbers_without_a_place_are_refused(numbers, text, message):
+    with pytest.raises(InputError, match=message):
+        numbers(text)
+
+
+def test_absent_published_numbers_are_named(table, tmp_path):
+    with pytest.raises(InputError, match=r"table1.csv: cannot be read"):
+        read_published(table, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def kemnitz(pytestconfig):
+    from piecemeal.papers import load_paper
+
+    paper = load_paper(pytestconfig.rootpath / "config" / "papers" / "kemnitz2018")
+    return paper, read_published(paper.tables[0], paper.folder)
+
+
+def test_kemnitz_2018_marks_its_printing_errors(kemnitz):
+    _, published = kemnitz
+    assert len(published) == 4 * (8 + 7) * 3
+    noted = published[published["note"] != ""]
+    assert set(noted["column"]) == {"sartorius", "adductors"}
+    # lower and upper bound: two structures x three metrics; slac: the two DSC cells
+    assert noted["method"].value_counts().to_dict() == {"xent-lb": 6, "xent-ub": 6, "slac": 2}
+
+
+def test_a_cohort_without_phases_is_read_back_from_csv(table, scores, published, tmp_path):
+    plain = scores[scores["phase"] == "ED"].assign(phase="")
+    plain.to_csv(tmp_path / "scores.csv", index=False)
+    half = table.halves[0]
+    column = half.columns[0].model_copy(update={"phase": ""})
+    spec = table.model_copy(
+        update={"halves": [half.model_copy(update={"columns": [column], "average": None})]}
+    )
+    rows = build_table(spec, pd.read_csv(tmp_path / "scores.csv"), published)
+    assert cell(rows, "a", "LV ED", "DSC")["mean"] == pytest.approx(0.8)

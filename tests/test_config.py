@@ -1,0 +1,231 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from piecemeal import config, papers, registry
+from piecemeal.config import (
+    CohortConfig,
+    DatasetConfig,
+    MainConfig,
+    MethodConfig,
+    ScaleConfig,
+    load_model,
+    load_yaml,
+    validate,
+)
+from piecemeal.errors import InputError
+from piecemeal.evaluation.claims import load_claims
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "config"
+MODELS = {
+    "scales": ScaleConfig,
+    "datasets": DatasetConfig,
+    "cohorts": CohortConfig,
+    "methods": MethodConfig,
+}
+# local.yaml belongs to one machine; it is read on top of config.yaml and tested with the plan.
+FILES = sorted(p.relative_to(FOLDER) for p in FOLDER.rglob("*.yaml") if p.name != "local.yaml")
+
+
+def named(kind: str) -> dict[str, object]:
+    return {p.stem: load_model(p, MODELS[kind]) for p in sorted((FOLDER / kind).glob("*.yaml"))}
+
+
+@pytest.fixture
+def method() -> dict:
+    return {
+        "title": "SLAC",
+        "implementation": "slac",
+        "network": {"name": "baumgartner_unet"},
+        "optimiser": {"name": "adam", "learning_rate": 0.01},
+        "batch_size": 10,
+    }
+
+
+@pytest.fixture
+def cohort() -> dict:
+    return yaml.safe_load((FOLDER / "cohorts" / "cardiac.yaml").read_text())
+
+
+def refused(content, model, *parts: str) -> str:
+    with pytest.raises(InputError) as caught:
+        validate(content, model, "config/some.yaml")
+    message = str(caught.value)
+    for part in ("config/some.yaml", *parts):
+        assert part in message
+    return message
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_of_the_configuration_loads(file):
+    path = FOLDER / file
+    if file.parts[0] == "papers":
+        papers.load_paper(path.parent)
+        if file.name == "claims.yaml":
+            assert load_claims(path)
+        assert file.name in {"paper.yaml", "tables.yaml", "figures.yaml", "claims.yaml"}
+    else:
+        load_model(path, MainConfig if file == Path("config.yaml") else MODELS[file.parts[0]])
+
+
+def test_every_method_of_the_configuration_exists():
+    for name, method in named("methods").items():
+        assert method.implementation in registry.known("piecemeal.methods"), name
+        if method.network:
+            assert method.network.name in registry.known("piecemeal.networks"), name
+
+
+def test_every_layout_of_the_configuration_exists():
+    for name, dataset in named("datasets").items():
+        assert dataset.layout in registry.known("piecemeal.datasets.layouts"), name
+
+
+def test_scales_name_things_that_exist():
+    cohorts, datasets = named("cohorts"), named("datasets")
+    for name, scale in named("scales").items():
+        assert scale.cohorts.keys() <= cohorts.keys(), name
+        assert scale.sources.keys() <= datasets.keys(), name
+        assert scale.networks.keys() <= set(registry.known("piecemeal.networks")), name
+        needed = {d for cohort in scale.cohorts for d in cohorts[cohort].datasets}
+        assert needed <= scale.sources.keys(), name
+
+
+def test_cohorts_name_data_sets_that_have_their_structures():
+    datasets = named("datasets")
+    for name, cohort in named("cohorts").items():
+        drawn = {s for d in cohort.datasets for s in datasets[d].labels.values()}
+        assert set(cohort.structures) <= drawn, name
+
+
+def test_a_private_data_set_comes_as_a_phantom_only():
+    datasets = named("datasets")
+    for name, scale in named("scales").items():
+        for dataset, source in scale.sources.items():
+            if datasets[dataset].access == "phantom only":
+                assert source.kind == "phantom", name
+
+
+def test_unknown_key_names_the_allowed_ones_and_the_nearest(method):
+    message = refused(method | {"batchsize": 4}, MethodConfig, "key 'batchsize': unknown key")
+    assert "did you mean 'batch_size'?" in message
+    assert "allowed: batch_size, citation, implementation" in message
+
+
+def test_unknown_nested_key_names_the_keys_of_its_level(method):
+    method["optimiser"]["momentum"] = 0.9
+    message = refused(method, MethodConfig, "key 'optimiser.momentum'")
+    assert "allowed: learning_rate, name, warmup_factor, warmup_steps" in message
+    assert "batch_size" not in message
+
+
+def test_unknown_key_below_a_dictionary(cohort):
+    cohort["annotations"]["complete"]["half3"] = None
+    message = refused(cohort, CohortConfig, "key 'annotations.complete.half3'")
+    assert "allowed: description, half1, half2" in message
+
+
+def test_wrong_type_names_what_was_given(method):
+    refused(method | {"batch_size": "many"}, MethodConfig, "key 'batch_size'", "integer", "'many'")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("learning_rate", 0, "greater than 0"), ("warmup_factor", 2, "less than or equal to 1")],
+)
+def test_impossible_value_names_the_bound(method, key, value, expected):
+    method["optimiser"][key] = value
+    refused(method, MethodConfig, f"key 'optimiser.{key}'", expected)
+
+
+def test_unknown_choice_names_the_choices(method):
+    method["optimiser"]["name"] = "sgd"
+    refused(method, MethodConfig, "key 'optimiser.name'", "'adam'", "'sgd'")
+
+
+def test_missing_key_is_named(method):
+    del method["title"]
+    refused(method, MethodConfig, "key 'title'", "required")
+
+
+def test_all_mistakes_are_told_at_once(method):
+    message = refused(method | {"batch_size": 0, "colour": "red"}, MethodConfig)
+    assert len(message.splitlines()) == 2
+
+
+@pytest.mark.parametrize("part", ["network", "optimiser", "batch_size"])
+def test_a_trained_method_needs_network_optimiser_and_batch_size(method, part):
+    refused(method | {part: None}, MethodConfig, "give all three, or none")
+
+
+def test_unknown_structure_in_an_annotation(cohort):
+    cohort["annotations"]["half_merged"]["half2"]["merged"] = [["myocardium", "atrium"]]
+    message = refused(cohort, CohortConfig, "'atrium'")
+    assert "allowed: ['right ventricle', 'myocardium', 'left ventricle']" in message
+
+
+def test_unknown_structure_in_a_partial_annotation(cohort):
+    cohort["annotations"]["half"]["half1"] = {"kind": "partial", "annotated": ["atrium"]}
+    refused(cohort, CohortConfig, "'atrium'")
+
+
+def test_unknown_structure_in_the_scoring(cohort):
+    cohort["scoring"]["largest_component"] = ["atrium"]
+    refused(cohort, CohortConfig, "'atrium'")
+
+
+def test_unknown_kind_of_annotation(cohort):
+    cohort["annotations"]["half"]["half1"] = {"kind": "scribbles"}
+    refused(cohort, CohortConfig, "annotations.half.half1", "super_label", "scribbles")
+
+
+def test_missing_file_lists_its_neighbours(tmp_path):
+    (tmp_path / "slac.yaml").write_text("title: SLAC\n")
+    path = tmp_path / "slak.yaml"
+    with pytest.raises(InputError, match=rf"{re.escape(str(path))}: no such file.*\['slac'\]"):
+        load_model(path, MethodConfig)
+
+
+@pytest.mark.parametrize("content", [b"title: [unclosed", b"\xff\xfe\x00", b"a: b: c"])
+def test_invalid_yaml_names_the_file(tmp_path, content):
+    path = tmp_path / "slac.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{re.escape(str(path))}: cannot be read as YAML"):
+        load_yaml(path)
+
+
+def test_empty_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "slac.yaml"
+    path.write_text("")
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        load_model(path, MethodConfig)
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text("title: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(InputError, match="cannot be read as YAML"):
+        load_yaml(path)
+
+
+def test_models_do_not_change(method):
+    loaded = validate(method, MethodConfig, "x")
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.batch_size = 3
+
+
+def test_every_key_is_described():
+    models = [m for m in vars(config).values() if isinstance(m, type)]
+    models = [m for m in models if issubclass(m, config.Strict) and m is not config.Strict]
+    undescribed = {
+        f"{model.__name__}.{name}"
+        for model in models
+        for name, field in model.model_fields.items()
+        if not field.description
+    }
+    # What a name says by itself: tags, and models described at their own keys.
+    allowed = {f"{m.__name__}.kind" for m in models}
+    allowed |= {"CohortConfig.split", "CohortConfig.annotations", "CohortConfig.scoring"}
+    assert undescribed - allowed <= {"CohortScale.training"}

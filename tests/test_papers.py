@@ -1,0 +1,89 @@
+import shutil
+
+import pytest
+from pydantic import BaseModel
+
+from piecemeal import papers
+from piecemeal.errors import InputError
+from piecemeal.papers import load_paper, read_runs
+
+
+@pytest.fixture
+def folder(tmp_path, pytestconfig):
+    """A copy of a paper's folder, to be spoilt."""
+    original = pytestconfig.rootpath / "config" / "papers" / "kemnitz2018"
+    return shutil.copytree(original, tmp_path / "kemnitz2018")
+
+
+def spoil(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_every_paper_loads(pytestconfig):
+    folders = sorted((pytestconfig.rootpath / "config" / "papers").iterdir())
+    assert folders
+    for folder in folders:
+        assert load_paper(folder).paper.key == folder.name
+
+
+def test_kemnitz_2018_compares_four_arms_on_two_cohorts(folder):
+    paper = load_paper(folder)
+    table = paper.tables[0]
+    assert [arm.name for arm in table.arms if arm.role == "compared"] == [
+        *("xent-lb", "naive", "slac", "xent-ub")
+    ]
+    assert {run.cohort for run in paper.runs} == {"thigh", "cardiac"}
+    assert {run.arm for run in paper.runs} == {arm.name for arm in table.arms}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "tables.yaml",
+            "    arms:",
+            "    color: red\n    arms:",
+            r"tables.yaml: key .*color.*unknown",
+        ),
+        ("tables.yaml", "better: higher", "beter: higher", r"tables.yaml: key .*beter.*better"),
+        ("tables.yaml", "better: higher", "better: more", r"tables.yaml: key .*better.*'lower'"),
+        ("tables.yaml", "name: naive,", "name: slac,", r"arms: every name must occur once"),
+        ("tables.yaml", "name: naive,", "name: nave,", r"tables.yaml.*'nave' on 'cardiac'.*runs"),
+        ("figures.yaml", "kind: qualitative", "kind: pie", r"figures.yaml: key .*pie"),
+        ("figures.yaml", "table: table2", "table: table3", r"'table3'; tables.yaml has: table2"),
+        ("figures.yaml", "metric: DSC", "metric: IoU", r"'IoU'; table 'table2' has: DSC, ASSD"),
+        ("figures.yaml", "key: training", "key: figure2", r"every key must occur once"),
+        ("figures.yaml", "{xent-lb: LB", "{lower: LB", r"figures.yaml: 'figure2' asks for 'lower'"),
+        ("paper.yaml", "key: kemnitz2018", "key: doe2020", r"must be the folder's name"),
+        ("paper.yaml", "title:", "titel:", r"paper.yaml: key 'titel'.*did you mean 'title'"),
+        ("runs.tsv", "naive\tthigh", "xent-lb\tthigh", r"line 3: arm 'xent-lb'.*already in line 2"),
+        ("runs.tsv", "\tmethod\n", "\tmethods\n", r"runs.tsv, line 2: key 'method"),
+        ("runs.tsv", "half\tcross_entropy", "half", r"runs.tsv, line 2: key 'method'"),
+        ("runs.tsv", "cross_entropy\n", "cross_entropy\tmore\n", r"line 2.*more cells than col"),
+    ],
+)
+def test_mistakes_name_file_and_key(folder, file, old, new, message):
+    spoil(folder / file, old, new)
+    with pytest.raises(InputError, match=message):
+        load_paper(folder)
+
+
+def test_absent_runs_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"runs.tsv: cannot be read"):
+        read_runs(tmp_path / "runs.tsv")
+
+
+def test_no_runs_are_refused(tmp_path):
+    (tmp_path / "runs.tsv").write_text("arm\tcohort\tannotation\tmethod\n")
+    with pytest.raises(InputError, match=r"no runs; expected .*arm, cohort, annotation, method"):
+        read_runs(tmp_path / "runs.tsv")
+
+
+def test_every_key_is_described():
+    models = [m for m in vars(papers).values() if isinstance(m, type) and issubclass(m, BaseModel)]
+    for model in models:
+        for name, field in model.model_fields.items():
+            nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+            assert field.description or name == "kind" or nested, f"{model.__name__}.{name}"

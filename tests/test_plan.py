@@ -1,0 +1,294 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from piecemeal import plan as planning
+from piecemeal.errors import InputError
+from piecemeal.plan import Plan, Planner, freeze, thaw
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ("raw", "prepared", "annotated", "runs", "scores")
+SCALE = "smoke"
+
+
+class Workplace:
+    """A copy of the project's configuration that a test may change."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        shutil.copytree(ROOT / "config", root / "config", ignore=shutil.ignore_patterns("local.*"))
+
+    def change(self, file: str, change: Callable[[dict], None]) -> None:
+        path = self.root / "config" / file
+        content = yaml.safe_load(path.read_text()) if path.exists() else {}
+        change(content)
+        path.write_text(yaml.safe_dump(content))
+
+    def plan(self, scale: str = SCALE, **overrides) -> Plan:
+        return Planner(self.root, overrides).plan(scale)
+
+
+@pytest.fixture
+def place(tmp_path) -> Workplace:
+    return Workplace(tmp_path)
+
+
+def hashes(plan: Plan) -> dict[str, dict[str, str]]:
+    """Stage -> what it is, without the hash -> hash."""
+    return {
+        stage: {key.rsplit("-", 1)[0]: unit.hash for key, unit in getattr(plan, stage).items()}
+        for stage in STAGES
+    }
+
+
+def changed(before: Plan, after: Plan) -> dict[str, set[str]]:
+    """Stage -> the things whose hash is another one; nothing may come or go."""
+    old, new = hashes(before), hashes(after)
+    assert {stage: set(units) for stage, units in old.items()} == {
+        stage: set(units) for stage, units in new.items()
+    }
+    return {
+        stage: {key for key in old[stage] if old[stage][key] != new[stage][key]} for stage in STAGES
+    }
+
+
+def of_cohort(keys, cohort: str) -> set[str]:
+    return {key for key in keys if key.split("/")[0] == cohort}
+
+
+def refused(place: Workplace, *parts: str, scale: str = SCALE) -> None:
+    with pytest.raises(InputError) as caught:
+        place.plan(scale)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_planning_needs_no_torch():
+    code = (
+        "import sys; from piecemeal.plan import Planner\n"
+        f"Planner().plan('{SCALE}')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=os.environ)
+
+
+def test_two_plans_are_equal(place):
+    assert place.plan() == place.plan()
+
+
+def test_every_arm_of_the_paper_has_its_run(place):
+    plan = place.plan()
+    arms = {(entry["arm"], entry["run"].split("/")[0]) for entry in plan.papers["kemnitz2018"]}
+    wanted = {(run.arm, run.cohort) for run in Planner(place.root).paper("kemnitz2018").runs}
+    assert arms == wanted
+    assert {entry["run"] for entry in plan.papers["kemnitz2018"]} == plan.runs.keys()
+
+
+def test_a_run_is_named_by_what_it_is_and_its_hash(place):
+    for key, unit in place.plan().runs.items():
+        s = unit.settings
+        wanted = f"{s['cohort']}/{s['annotation']}/{s['method']}/seed{s['seed']}-{unit.hash}"
+        assert key == wanted
+        assert re.fullmatch("[0-9a-f]{10}", unit.hash)
+        assert s["hash"] == unit.hash
+
+
+def test_every_seed_is_a_run_of_its_own(place):
+    one = place.plan()
+    place.change(f"scales/{SCALE}.yaml", lambda c: c.update(seeds=[0, 1]))
+    two = place.plan()
+    assert len(two.runs) == 2 * len(one.runs)
+    assert one.runs.keys() < two.runs.keys()
+
+
+def test_learning_rate_changes_the_runs_of_its_method_only(place):
+    before = place.plan()
+    place.change("methods/slac.yaml", lambda c: c["optimiser"].update(learning_rate=0.003))
+    difference = changed(before, place.plan())
+    of_slac = {key for key in hashes(before)["runs"] if "/slac/" in key}
+    assert len(of_slac) == 2
+    assert difference == {stage: set() for stage in STAGES} | {"runs": of_slac, "scores": of_slac}
+
+
+def test_phantom_seed_changes_everything_made_of_that_phantom(place):
+    before = place.plan()
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["sources"]["acdc"].update(seed=99))
+    difference = changed(before, place.plan())
+    assert difference["raw"] == {"acdc"}
+    for stage in STAGES[1:]:
+        assert difference[stage] == of_cohort(hashes(before)[stage], "cardiac") != set()
+
+
+def test_split_changes_all_but_the_raw_data(place):
+    before = place.plan()
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"]["split"].update(seed=1))
+    difference = changed(before, place.plan())
+    assert difference["raw"] == set()
+    for stage in STAGES[1:]:
+        assert difference[stage] == of_cohort(hashes(before)[stage], "thigh") != set()
+
+
+def test_an_annotation_changes_its_own_runs_only(place):
+    def merge_two(cohort):
+        cohort["annotations"]["half_merged"]["half2"]["merged"] = [["quadriceps", "flexors"]]
+
+    before = place.plan()
+    place.change("cohorts/thigh.yaml", merge_two)
+    difference = changed(before, place.plan())
+    assert difference["raw"] == difference["prepared"] == set()
+    assert difference["annotated"] == {"thigh/half_merged"}
+    assert {key.rsplit("/", 1)[0] for key in difference["runs"]} == {
+        "thigh/half_merged/naive_masking",
+        "thigh/half_merged/slac",
+    }
+
+
+def test_scoring_changes_scores_but_no_run(place):
+    before = place.plan()
+    place.change("cohorts/cardiac.yaml", lambda c: c["scoring"].update(largest_component=[]))
+    after = place.plan()
+    assert after.runs == before.runs
+    difference = changed(before, after)
+    assert difference["scores"] == of_cohort(hashes(before)["scores"], "cardiac") != set()
+
+
+def test_what_decides_no_result_changes_no_hash(place):
+    before = place.plan()
+
+    def rename(content):
+        content["title"] = content["notice"] = "other words"
+        for cohort in content["cohorts"].values():
+            cohort["training"]["checkpoint_seconds"] = 1234
+
+    def caption(content):
+        for table in content["tables"]:
+            table["title"] = "another caption"
+
+    place.change(f"scales/{SCALE}.yaml", rename)
+    place.change("papers/kemnitz2018/tables.yaml", caption)
+    place.change("methods/slac.yaml", lambda c: c.update(title="another name"))
+    place.change("datasets/acdc.yaml", lambda c: c.update(homepage="elsewhere"))
+    after = place.plan()
+    assert hashes(after) == hashes(before)
+    assert {u.settings["training"]["checkpoint_seconds"] for u in after.runs.values()} == {1234}
+
+
+def test_network_options_of_the_scale_reach_the_runs(place):
+    for unit in place.plan().runs.values():
+        wanted = {"width": 2, "padding": "same"} if unit.settings["network"] else {}
+        assert unit.settings["network_options"] == wanted
+
+
+def test_freeze_and_thaw(place, tmp_path):
+    plan, path = place.plan(), tmp_path / "results" / "plan.json"
+    freeze(plan, path)
+    thawed = thaw(path)
+    # JSON has no integer keys (the raw label values); all else comes back as it was.
+    assert asdict(thawed) == json.loads(json.dumps(asdict(plan)))
+    assert hashes(thawed) == hashes(plan)
+    freeze(thawed, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_freezing_the_same_plan_leaves_the_file_alone(place, tmp_path):
+    path = tmp_path / "plan.json"
+    freeze(place.plan(), path)
+    os.utime(path, (1, 1))
+    freeze(place.plan(), path)
+    assert path.stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("content", [None, "{", ""])
+def test_a_plan_that_cannot_be_read_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "plan.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        thaw(path)
+
+
+def test_local_data_without_a_path_names_file_and_key(place):
+    refused(place, "config/local.yaml", "local.acdc", "acdc: /path/to", scale="pocket")
+
+
+def test_local_path_is_taken_from_local_yaml(place):
+    place.change("local.yaml", lambda c: c.update(local={"acdc": "/somewhere/acdc"}))
+    assert place.plan("pocket").raw["acdc"].settings["path"] == "/somewhere/acdc"
+
+
+def test_overrides_come_last(place):
+    place.change("local.yaml", lambda c: c.update(scale="pocket"))
+    assert Planner(place.root).main.scale == "pocket"
+    assert Planner(place.root, {"scale": "paper"}).main.scale == "paper"
+
+
+def test_unknown_override_is_refused(place):
+    with pytest.raises(InputError, match=r"--config: key 'scales'.*did you mean 'scale'"):
+        Planner(place.root, {"scales": "demo"})
+
+
+@pytest.mark.parametrize(("content", "said"), [("lokal: {}\n", "lokal"), ("- acdc\n", "expected")])
+def test_mistakes_in_local_yaml_name_it(place, content, said):
+    (place.root / "config" / "local.yaml").write_text(content)
+    refused(place, "local.yaml", said)
+
+
+def test_unknown_scale_lists_the_known_ones(place):
+    refused(place, "huge.yaml", "demo", "smoke", scale="huge")
+
+
+def test_unknown_annotation_in_runs_tsv(place):
+    path = place.root / "config" / "papers" / "kemnitz2018" / "runs.tsv"
+    path.write_text(path.read_text().replace("thigh\thalf_merged\tslac", "thigh\tquarter\tslac"))
+    refused(place, "thigh.yaml", "'quarter'", "half_merged")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("methods/slac.yaml", {"implementation": "slak"}, "key 'implementation'"),
+        ("methods/slac.yaml", {"network": {"name": "u_net"}}, "key 'network.name'"),
+        ("datasets/acdc.yaml", {"layout": "acdc2"}, "key 'layout'"),
+    ],
+)
+def test_a_plug_in_that_does_not_exist_is_refused_by_file_and_key(place, file, change, said):
+    place.change(file, lambda content: content.update(change))
+    refused(place, file, said, "allowed: ")
+
+
+def test_a_source_must_be_given_for_every_data_set(place):
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["sources"].pop("acdc"))
+    refused(place, f"{SCALE}.yaml", "'sources'", "'acdc'")
+
+
+def test_changed_code_changes_the_runs(place, monkeypatch):
+    before = place.plan()
+    real = planning.source_hash
+
+    def edited(*modules):
+        return "edited" if "piecemeal.training.loop" in modules else real(*modules)
+
+    monkeypatch.setattr(planning, "source_hash", edited)
+    difference = changed(before, place.plan())
+    assert difference["runs"] == set(hashes(before)["runs"])
+    assert difference["annotated"] == set()
+
+
+def test_equivalent_code_keeps_the_old_hash(place, monkeypatch):
+    before = place.plan()
+    real = planning.source_hash
+    monkeypatch.setattr(planning, "source_hash", lambda *modules: f"new {real(*modules)}")
+    codes = {u.settings["code"] for s in STAGES[:-1] for u in getattr(before, s).values()}
+    codes.add(real("piecemeal.scoring"))
+    declared = {f"new {code}": code for code in codes}
+    assert hashes(place.plan()) != hashes(before)
+    assert place.plan(equivalent_code=declared) == before

@@ -1,0 +1,124 @@
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from piecemeal import networks, scoring
+from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.errors import InputError
+from piecemeal.scoring import score_run
+
+COLUMNS = (
+    "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,hd95_mm,"
+    "true_voxels,predicted_voxels,overlap_voxels,seconds"
+)
+UNTRAINED = {"network": None, "network_options": {}, "optimiser": None, "batch_size": None}
+
+
+@pytest.fixture
+def untrained(settings):
+    def make(name: str, **changes) -> dict:
+        return settings(method=name, implementation=name, **UNTRAINED, **changes)
+
+    return make
+
+
+@pytest.fixture
+def weights(tmp_path, settings):
+    torch.manual_seed(0)
+    s = settings()
+    network = networks.build(s["network"], 1, s["classes"], **s["network_options"])
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    return tmp_path / "weights.pt"
+
+
+def test_oracle_is_near_one(cohort, untrained, tmp_path):
+    scores, _ = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path)
+    assert (scores["status"] == "ok").all()
+    assert scores["dice"].min() > 0.9
+
+
+def test_background_misses_everything(cohort, untrained, tmp_path):
+    scores, _ = score_run(untrained("background"), cohort.prepared, tmp_path / "none", tmp_path)
+    assert (scores["status"] == "missed").all()
+    assert (scores["dice"] == 0).all()
+    assert scores[["assd_mm", "hd_mm", "hd95_mm"]].isna().all(axis=None)
+
+
+def test_one_row_a_test_scan_and_structure(cohort, untrained, tmp_path):
+    cases = read_cases(cohort.prepared)
+    test = cases[cases["split"] == "test"]
+    for scores in score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path):
+        assert list(scores.columns) == COLUMNS.split(",")
+        assert scores.to_csv(index=False).splitlines()[0] == COLUMNS
+        wanted = [(case, name) for case in test["case"] for name in ("left", "right")]
+        assert list(zip(scores["case"], scores["structure"], strict=True)) == wanted
+        identity = scores[["cohort", "annotation", "method", "seed", "dataset", "phase"]]
+        assert set(identity.itertuples(index=False, name=None)) == {
+            ("blocks", "half_merged", "oracle", 0, "blocks", "")
+        }
+        assert (scores.groupby("case")["seconds"].nunique() == 1).all()
+
+
+def test_predictions_lie_in_the_space_of_the_scan(cohort, settings, weights, tmp_path):
+    score_run(settings(), cohort.prepared, weights, tmp_path / "predictions")
+    cases = read_cases(cohort.prepared)
+    test = set(cases[cases["split"] == "test"]["scan"])
+    written = sorted((tmp_path / "predictions" / "blocks").iterdir())
+    assert {p.name for p in written} == {f"{scan}.nii.gz" for scan in test}
+    for path in written:
+        image = nib.load(cohort.raw / path.name.removesuffix(".nii.gz") / "thigh.nii.gz")
+        prediction = nib.load(path)
+        assert prediction.shape == image.shape
+        np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-5)
+        assert prediction.get_data_dtype() == np.uint8
+
+
+def test_scores_are_those_of_the_written_prediction(cohort, untrained, tmp_path):
+    scores, _ = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path)
+    row = scores.iloc[0]
+    prediction = np.asarray(nib.load(tmp_path / "blocks" / f"{row.case}.nii.gz").dataobj)
+    truth = np.asarray(nib.load(cohort.raw / row.case / "thigh_labels.nii.gz").dataobj)
+    assert row.predicted_voxels == (prediction == 1).sum()
+    assert row.true_voxels == (truth == 1).sum()
+    assert row.overlap_voxels == ((prediction == 1) & (truth == 1)).sum()
+
+
+def test_only_the_processed_table_has_largest_components(cohort, untrained, tmp_path, monkeypatch):
+    """The reference with one stray voxel of each structure, of which only `left` is cleaned."""
+
+    def with_strays(method, network, scan: PreparedScan) -> np.ndarray:
+        prediction = np.array(scan.reference)
+        prediction[0, 0, 0], prediction[0, -1, -1] = 1, 2
+        return prediction
+
+    monkeypatch.setattr(scoring, "predict", with_strays)
+    settings = untrained("oracle", largest_component=["left"])
+    processed, raw = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path)
+    more = (processed["predicted_voxels"] - processed["true_voxels"]).tolist()
+    assert more == [0, 1] * (len(processed) // 2)
+    assert (raw["predicted_voxels"] - raw["true_voxels"] == 1).all()
+    left = processed["structure"] == "left"
+    assert (processed[left]["dice"] == 1).all()
+    pd.testing.assert_frame_equal(processed[~left], raw[~left])
+    for path in (tmp_path / "blocks").iterdir():
+        assert np.asarray(nib.load(path).dataobj)[0, 0, 0] == 0
+
+
+def test_weights_of_another_network_are_refused_by_name(cohort, settings, weights, tmp_path):
+    other = settings(network_options={"width": 3, "padding": "same"})
+    with pytest.raises(InputError, match=r"weights\.pt: these weights do not fit"):
+        score_run(other, cohort.prepared, weights, tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not weights at all", None])
+def test_damaged_weights_are_refused_by_name(cohort, settings, weights, tmp_path, damage):
+    weights.write_bytes(weights.read_bytes()[:5000] if damage is None else damage)
+    with pytest.raises(InputError, match=r"weights\.pt"):
+        score_run(settings(), cohort.prepared, weights, tmp_path)
+
+
+def test_missing_weights_are_refused_by_name(cohort, settings, tmp_path):
+    with pytest.raises(InputError, match=r"weights\.pt"):
+        score_run(settings(), cohort.prepared, tmp_path / "weights.pt", tmp_path)

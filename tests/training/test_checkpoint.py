@@ -1,0 +1,193 @@
+import errno
+import multiprocessing
+import os
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from piecemeal.errors import InputError
+from piecemeal.training import checkpoint as module
+from piecemeal.training.checkpoint import Checkpoint, random_states, restore_random_states
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Checkpoint:
+    return Checkpoint(tmp_path, "0123456789")
+
+
+def leftovers(checkpoint: Checkpoint) -> list[str]:
+    return [p.name for p in checkpoint.path.parent.iterdir() if p.name.endswith(".partial")]
+
+
+def test_nothing_saved_is_none(checkpoint):
+    assert checkpoint.load() is None
+
+
+def test_what_is_saved_is_loaded(checkpoint):
+    weights = torch.randn(3, 4)
+    checkpoint.save({"step": 7, "network": {"w": weights}, "history": [{"loss": 0.5}]})
+    loaded = checkpoint.load()
+    assert loaded["step"] == 7
+    assert loaded["history"] == [{"loss": 0.5}]
+    assert torch.equal(loaded["network"]["w"], weights)
+
+
+def test_the_last_one_counts(checkpoint):
+    for step in (1, 2):
+        checkpoint.save({"step": step})
+    assert checkpoint.load()["step"] == 2
+
+
+def test_another_configuration_is_refused(checkpoint, tmp_path):
+    checkpoint.save({"step": 7})
+    with pytest.raises(InputError, match=r"last\.pt: checkpoint of another configuration"):
+        Checkpoint(tmp_path, "9876543210").load()
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
+def test_a_cut_off_file_is_refused_by_name(checkpoint, kept):
+    checkpoint.save({"step": 7, "w": torch.randn(500)})
+    content = checkpoint.path.read_bytes()
+    checkpoint.path.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
+    with pytest.raises(InputError, match=r"last\.pt: damaged file .*; delete it"):
+        checkpoint.load()
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint", b"\x80\x02garbage", bytes(1000)])
+def test_a_foreign_file_is_refused_by_name(checkpoint, content):
+    checkpoint.path.write_bytes(content)
+    with pytest.raises(InputError, match=r"last\.pt: damaged file"):
+        checkpoint.load()
+
+
+def test_flipped_bits_in_the_weights_are_refused_by_name(checkpoint):
+    checkpoint.save({"w": torch.zeros(5000)})
+    content = bytearray(checkpoint.path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    checkpoint.path.write_bytes(content)
+    with pytest.raises(InputError, match=r"last\.pt: damaged file"):
+        checkpoint.load()
+
+
+def test_code_in_a_checkpoint_does_not_run(checkpoint, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "pwned"),)
+
+    torch.save({"identity": checkpoint.identity, "x": Evil()}, checkpoint.path)
+    with pytest.raises(InputError, match=r"last\.pt.*holds other things than tensors") as caught:
+        checkpoint.load()
+    assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "pwned").exists()
+
+
+def fill_disk(monkeypatch, how: str) -> None:
+    """Let the next checkpoint run into a full disk, in each of the ways this shows."""
+
+    def save(state, path):
+        path.write_bytes(b"half a checkpoint")
+        if how == "torch":
+            raise RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 64 vs 0")
+        if how == "write":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if how == "quota":
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    def sync(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module.torch, "save", save)
+    if how == "sync":
+        monkeypatch.setattr(os, "fsync", sync)
+
+
+@pytest.mark.parametrize("how", ["torch", "write", "quota", "sync"])
+def test_a_full_disk_keeps_the_previous_checkpoint(checkpoint, monkeypatch, how):
+    checkpoint.save({"step": 7})
+    with monkeypatch.context() as patch:
+        fill_disk(patch, how)
+        with pytest.raises(InputError, match=r"last\.pt: .* the previous checkpoint is kept"):
+            checkpoint.save({"step": 8})
+    assert checkpoint.load()["step"] == 7
+    assert leftovers(checkpoint) == []
+
+
+def test_a_full_disk_says_if_there_is_no_previous_one(checkpoint, monkeypatch):
+    fill_disk(monkeypatch, "write")
+    with pytest.raises(InputError, match=r"MiB are free there; none is kept; make room"):
+        checkpoint.save({"step": 1})
+    assert not checkpoint.path.exists()
+
+
+def test_another_error_of_the_disk_is_not_called_full(checkpoint, monkeypatch):
+    def denied(state, path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module.torch, "save", denied)
+    with pytest.raises(OSError, match="Input/output error"):
+        checkpoint.save({"step": 1})
+
+
+def test_what_a_killed_writer_left_is_cleared(checkpoint):
+    stale = checkpoint.path.parent / f".{checkpoint.path.name}.abc123.partial"
+    stale.write_bytes(b"half")
+    checkpoint.save({"step": 1})
+    assert leftovers(checkpoint) == []
+
+
+def _hold(folder, held, release) -> None:
+    with Checkpoint(folder, "x").locked():
+        held.set()
+        release.wait(20)
+
+
+def test_a_second_process_waits_for_the_first(checkpoint, caplog):
+    context = multiprocessing.get_context("fork")
+    held, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(checkpoint.path.parent, held, release))
+    other.start()
+    assert held.wait(20)
+    waited = []
+    try:
+        start = time.monotonic()
+        # The lock is let go only after this process has said that it waits.
+        caplog.handler.emit = lambda record: (waited.append(record.getMessage()), release.set())
+        with checkpoint.locked():
+            waited.append(time.monotonic() - start)
+    finally:
+        release.set()
+        other.join(20)
+    assert "held by another process" in waited[0]
+    assert other.exitcode == 0
+
+
+def test_the_lock_is_let_go_on_an_error(checkpoint):
+    with pytest.raises(KeyError), checkpoint.locked():
+        raise KeyError
+    with checkpoint.locked():
+        pass
+
+
+def draw() -> list:
+    return [
+        torch.rand(3).tolist(),
+        torch.randn(3).tolist(),
+        np.random.rand(3).tolist(),
+        np.random.randn(),  # leaves a second Gaussian behind, which is part of the state
+        random.random(),
+        random.gauss(0, 1),  # likewise
+    ]
+
+
+def test_random_states_round_trip(checkpoint):
+    draw()
+    checkpoint.save({"random": random_states()})
+    wanted = draw()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    restore_random_states(checkpoint.load()["random"])
+    assert draw() == wanted

@@ -1,0 +1,173 @@
+"""The training script as the workflow starts it, in processes that are killed."""
+
+import json
+import multiprocessing
+import os
+import random
+import runpy
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
+KILLS = 4
+PATIENCE_SECONDS = 60  # of the test with a process, before it gives up
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes are forked from a server that has torch loaded, but has never used it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["piecemeal.training.loop"])
+    return context
+
+
+@pytest.fixture
+def job(cohort, settings, tmp_path):
+    """What Snakemake would hand to the script, for a run in `folder`."""
+
+    def make(folder: str, **training) -> SimpleNamespace:
+        root = tmp_path / folder
+        root.mkdir(exist_ok=True)
+        annotated = cohort.annotated["half_merged"]
+        return SimpleNamespace(
+            rule="train",
+            threads=1,
+            input=SimpleNamespace(
+                prepared=str(cohort.prepared / "cases.csv"), annotated=str(annotated / "cases.csv")
+            ),
+            output=SimpleNamespace(
+                weights=str(root / "weights.pt"),
+                history=str(root / "history.csv"),
+                record=str(root / "run.json"),
+            ),
+            params=SimpleNamespace(
+                settings=settings({"steps": 40, "checkpoint_seconds": 0.0, **training}),
+                checkpoints=str(root / "checkpoints"),
+            ),
+            log=[str(root / "train.log")],
+        )
+
+    return make
+
+
+@pytest.fixture
+def start(processes):
+    """Starts the script in a process; no process outlives the test."""
+    started = []
+
+    def start_one(job: SimpleNamespace):
+        arguments = (str(SCRIPT), {"snakemake": job}, "__main__")
+        process = processes.Process(target=runpy.run_path, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        if process.is_alive():
+            process.kill()
+        process.join()
+
+
+def exit_code(process) -> int | None:
+    process.join(PATIENCE_SECONDS)
+    return process.exitcode
+
+
+def wait_for_checkpoints(process, job: SimpleNamespace, count: int) -> None:
+    """Return once so many further checkpoints have been written, or the process has ended."""
+    path = Path(job.params.checkpoints) / "last.pt"
+    last = path.stat().st_mtime_ns if path.exists() else None
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while count and process.is_alive():
+        assert time.monotonic() < deadline, "the run does not move"
+        now = path.stat().st_mtime_ns if path.exists() else None
+        count -= now != last
+        last = now
+        time.sleep(0.0005)
+
+
+def results(job: SimpleNamespace) -> tuple[dict, pd.DataFrame, dict]:
+    weights = torch.load(job.output.weights, weights_only=True)
+    history = pd.read_csv(job.output.history)
+    return weights, history, json.loads(Path(job.output.record).read_text())
+
+
+def assert_same(one: SimpleNamespace, two: SimpleNamespace) -> None:
+    (weights, history, record), (others, other_history, other_record) = results(one), results(two)
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[key], others[key]) for key in weights)
+    columns = ["step", "loss", "lr", "validation_loss"]
+    pd.testing.assert_frame_equal(history[columns], other_history[columns], check_exact=True)
+    for key in ("steps", "best_step", "best_validation_loss", "stopped", "parameters"):
+        assert record[key] == other_record[key]
+
+
+@pytest.fixture
+def whole(job, start) -> SimpleNamespace:
+    """A run that nothing interrupted, with as few checkpoints as can be."""
+    made = job("whole", checkpoint_seconds=3600.0)
+    assert exit_code(start(made)) == 0
+    return made
+
+
+def test_killed_anywhere_it_ends_with_the_same_bits(whole, job, start):
+    killed, chance, kills = job("killed"), random.Random(2018), 0
+    while kills < KILLS:
+        process = start(killed)
+        wait_for_checkpoints(process, killed, chance.randint(1, 5))
+        time.sleep(chance.uniform(0, 0.02))  # in a step, in a validation, or while it saves
+        process.kill()
+        assert exit_code(process) == -signal.SIGKILL
+        kills += 1
+        assert not Path(killed.output.record).exists()
+    assert exit_code(start(killed)) == 0
+    assert_same(whole, killed)
+    record = results(killed)[2]
+    assert 0 < len(record["resumed_at_steps"]) <= KILLS
+    assert record["resumed_at_steps"] == sorted(record["resumed_at_steps"])
+    names = {path.name for path in Path(killed.params.checkpoints).iterdir()}
+    assert names == {"last.pt", "LOCK"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda s: s.name)
+def test_asked_to_stop_it_saves_and_asks_to_be_started_again(whole, job, start, number):
+    stopped = job("stopped")
+    process = start(stopped)
+    wait_for_checkpoints(process, stopped, 2)
+    os.kill(process.pid, number)
+    assert exit_code(process) == 75
+    assert (Path(stopped.params.checkpoints) / "last.pt").exists()
+    assert not Path(stopped.output.weights).exists()
+    assert "saved at step" in Path(stopped.log[0]).read_text()
+    assert exit_code(start(stopped)) == 0
+    assert_same(whole, stopped)
+
+
+def test_a_second_start_of_the_same_run_waits_and_finds_it_finished(whole, job, start):
+    twice = job("twice")
+    first = start(twice)
+    wait_for_checkpoints(first, twice, 1)
+    second_job = job("twice")
+    second_job.log = [f"{second_job.log[0]}.second"]
+    second = start(second_job)
+    assert exit_code(first) == 0
+    assert exit_code(second) == 0
+    assert "held by another process" in Path(second_job.log[0]).read_text()
+    assert "already finished at step 40" in Path(second_job.log[0]).read_text()
+    assert_same(whole, twice)
+
+
+def test_a_mistake_of_the_user_ends_in_one_message(job, start, cohort):
+    wrong = job("wrong")
+    wrong.input.annotated = str(cohort.prepared.parent / "nothing" / "cases.csv")
+    assert exit_code(start(wrong)) == 1
+    log = Path(wrong.log[0]).read_text()
+    assert "is missing" in log
+    assert "Traceback" not in log

@@ -1,0 +1,306 @@
+import errno
+import json
+import logging
+import math
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from piecemeal.errors import InputError
+from piecemeal.provenance import file_sha256
+from piecemeal.training import loop, runtime
+from piecemeal.training.loop import Training, learning_rate, load_network
+
+
+@pytest.fixture
+def train(cohort, settings, tmp_path):
+    """Makes a Training of the tiny cohort that keeps its checkpoint in `folder`."""
+
+    def make(folder="run", training=(), **changes) -> Training:
+        s = settings(training, **changes)
+        annotated = cohort.annotated[s["annotation"]]
+        return Training(s, cohort.prepared, annotated, tmp_path / folder)
+
+    return make
+
+
+def finished(training: Training) -> Training:
+    training.run()
+    return training
+
+
+def weights_of(training: Training) -> dict[str, torch.Tensor]:
+    return training.state["best_weights"]
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def losses(training: Training) -> list[tuple]:
+    return [(r["step"], r["loss"], r["validation_loss"]) for r in training.state["history"]]
+
+
+class StopAfter:
+    """Raises a signal of a running training once it has done so many steps."""
+
+    def __init__(self, training: Training, steps: int, number: int, monkeypatch):
+        real = loop.batch_at
+
+        def batch_at(step, *rest):
+            if step == steps:
+                signal.raise_signal(number)
+            return real(step, *rest)
+
+        monkeypatch.setattr(loop, "batch_at", batch_at)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.001), (49, 0.001), (50, 0.01), (51, 0.01), (10**6, 0.01)]
+)
+def test_learning_rate(step, rate):
+    optimiser = {"learning_rate": 0.01, "warmup_steps": 50, "warmup_factor": 0.1}
+    assert learning_rate(step, optimiser) == pytest.approx(rate)
+
+
+def test_learning_rate_without_warm_up():
+    optimiser = {"learning_rate": 0.5, "warmup_steps": 0, "warmup_factor": 0.1}
+    assert learning_rate(0, optimiser) == 0.5
+
+
+def test_loss_falls(train):
+    rows = losses(finished(train(training={"steps": 40, "validate_every": 20})))
+    assert rows[-1][1] < 0.8 * rows[0][1]
+    assert rows[-1][2] < rows[9][2]
+
+
+def test_history_has_the_step_of_every_validation(train):
+    """25 is no multiple of 25 // 10 = 2, yet the row of step 25 is there and is its own."""
+    rows = losses(finished(train(training={"steps": 52, "validate_every": 25})))
+    steps = [step for step, _, _ in rows]
+    assert steps == sorted({*range(2, 53, 2), 25})
+    validated = [step for step, _, validation in rows if validation is not None]
+    assert validated == [25, 50, 52]
+
+
+def test_history_holds_means_since_the_row_before(train):
+    every_step = losses(finished(train("a", training={"steps": 8, "validate_every": 4})))
+    sparse = losses(finished(train("b", training={"steps": 8, "validate_every": 40})))
+    assert [step for step, _, _ in every_step] == list(range(1, 9))
+    assert [step for step, _, _ in sparse] == [4, 8]
+    for (_, mean, _), first in zip(sparse, (0, 4), strict=True):
+        single = [loss for _, loss, _ in every_step[first : first + 4]]
+        assert mean == pytest.approx(np.mean(single))
+
+
+def test_same_seed_same_bits_another_seed_another_run(train):
+    one, two, other = finished(train("a")), finished(train("b")), finished(train("c", seed=1))
+    assert equal(weights_of(one), weights_of(two))
+    assert losses(one) == losses(two)
+    assert not equal(weights_of(one), weights_of(other))
+
+
+def test_methods_of_a_seed_start_alike(train):
+    """Same initialisation and same batches: arms differ by their method alone."""
+    trainings = [train("a"), train("b", method="other", implementation="naive_masking")]
+    for training in trainings:
+        training._build()
+    one, two = (t.network.state_dict() for t in trainings)
+    assert equal(one, two)
+
+
+def test_the_weights_of_the_lowest_validation_loss_are_kept(train, monkeypatch):
+    wanted, seen = [3.0, 1.0, 2.0, 1.0, 5.0], {}
+    training = train(training={"steps": 10, "validate_every": 2})
+
+    class Scripted:
+        """In evaluation the loss is as written down above; in training it is the method's."""
+
+        def __init__(self, method):
+            self.method = method
+
+        def __getattr__(self, name):
+            return getattr(self.method, name)
+
+        def loss(self, logits, codes, sets):
+            if training.network.training:
+                return self.method.loss(logits, codes, sets)
+            state = training.network.state_dict()
+            seen[training.state["step"]] = {k: v.clone() for k, v in state.items()}
+            return torch.tensor(wanted[training.state["step"] // 2 - 1])
+
+    training.method = Scripted(training.method)
+    training.run()
+    # The first of two equal ones.
+    assert training.state["best_step"] == 4
+    assert training.state["best_loss"] == 1.0
+    assert equal(weights_of(training), seen[4])
+    assert not equal(weights_of(training), seen[10])
+    assert [v for _, _, v in losses(training) if v is not None] == wanted
+
+
+def test_patience_stops(train, monkeypatch):
+    training = train(training={"steps": 40, "validate_every": 2, "patience": 3})
+    real = training._validate
+
+    def worse_and_worse(data):
+        real(data)
+        state = training.state
+        if state["step"] > 4:
+            state["since_best"] = (state["step"] - 4) // 2
+
+    monkeypatch.setattr(training, "_validate", worse_and_worse)
+    training.run()
+    assert training.state["stopped"] == "patience"
+    assert training.state["step"] == 10
+
+
+def test_without_patience_all_steps_are_done(train):
+    training = finished(train(training={"steps": 5, "validate_every": 1}))
+    assert training.state["step"] == 5
+    assert training.state["stopped"] == "steps"
+
+
+def test_a_loss_that_is_not_finite_names_the_configuration(train):
+    training = train(optimiser={"learning_rate": 1e30, "warmup_steps": 0, "warmup_factor": 1.0})
+    with pytest.raises(InputError, match=r"loss is (nan|inf).*config/methods/slac\.yaml"):
+        training.run()
+
+
+def test_no_finite_validation_loss_names_the_configuration(train, tmp_path, monkeypatch):
+    training = train()
+
+    def nan(data):
+        training.state["history"][-1]["validation_loss"] = math.nan
+
+    monkeypatch.setattr(training, "_validate", nan)
+    training.run()
+    with pytest.raises(InputError, match=r"no validation loss was finite.*methods/slac\.yaml"):
+        training.export(tmp_path / "w.pt", tmp_path / "h.csv", tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_stopped_run_goes_on_to_the_same_bits(train, monkeypatch, number):
+    whole = finished(train("whole"))
+    with monkeypatch.context() as patch:
+        StopAfter(train("halved"), 5, number, patch)
+        with pytest.raises(SystemExit) as stopped:
+            train("halved").run()
+    assert stopped.value.code == runtime.REQUEUE == 75
+    torch.rand(7)  # what the process drew meanwhile must not matter
+    halved = finished(train("halved"))
+    assert halved.state["resumed_at"] == [6]
+    assert equal(weights_of(halved), weights_of(whole))
+    assert losses(halved) == losses(whole)
+
+
+def test_a_finished_run_is_not_trained_again(train, monkeypatch):
+    first = finished(train())
+    monkeypatch.setattr(loop, "batch_at", None)
+    second = finished(train())
+    assert equal(weights_of(second), weights_of(first))
+    assert second.state["resumed_at"] == []
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(train):
+    finished(train())
+    with pytest.raises(InputError, match="checkpoint of another configuration"):
+        train(hash="9999999999").run()
+
+
+def test_a_full_disk_stops_the_run_and_the_next_start_goes_on(train, monkeypatch):
+    whole = finished(train("whole"))
+    training = train("full", training={"checkpoint_seconds": 0})
+    real, saved = torch.save, []
+
+    def save(state, path):
+        if len(saved) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(state["step"])
+        real(state, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save)
+        with pytest.raises(InputError, match="the previous checkpoint is kept; make room"):
+            training.run()
+    again = finished(train("full"))
+    assert again.state["resumed_at"] == [4]
+    assert equal(weights_of(again), weights_of(whole))
+
+
+def test_bfloat16_trains(train):
+    training = finished(train(training={"precision": "bfloat16"}))
+    assert training.state["precision"] == "bfloat16"
+    assert all(math.isfinite(loss) for _, loss, _ in losses(training))
+    assert {w.dtype for w in weights_of(training).values()} == {torch.float32, torch.int64}
+
+
+def test_a_resumed_run_keeps_its_precision(train, monkeypatch):
+    automatic = {"precision": "auto"}
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "_convolution_seconds", {torch.float32: 1, torch.bfloat16: 2}.get)
+        StopAfter(train(training=automatic), 3, signal.SIGTERM, patch)
+        with pytest.raises(SystemExit):
+            train(training=automatic).run()
+    monkeypatch.setattr(runtime, "_convolution_seconds", {torch.float32: 2, torch.bfloat16: 1}.get)
+    assert finished(train(training=automatic)).state["precision"] == "float32"
+
+
+def exported(training: Training, folder) -> tuple:
+    paths = (folder / "weights.pt", folder / "history.csv", folder / "run.json")
+    training.export(*paths)
+    return paths
+
+
+def test_exported_files(train, cohort, tmp_path):
+    training = finished(train())
+    weights, history, record = exported(training, tmp_path / "out")
+    assert equal(torch.load(weights, weights_only=True), weights_of(training))
+    table = pd.read_csv(history)
+    assert list(table.columns)[:4] == ["step", "loss", "lr", "seconds"]
+    assert table["step"].is_monotonic_increasing
+    assert table["lr"].tolist()[:3] == pytest.approx([0.001, 0.001, 0.01])
+    content = json.loads(record.read_text())
+    assert content["hash"] == training.settings["hash"]
+    assert content["config"] == training.settings
+    assert content["weights_sha256"] == file_sha256(weights)
+    assert content["annotation_sha256"] == file_sha256(
+        cohort.annotated["half_merged"] / "cases.csv"
+    )
+    parameters = sum(p.numel() for p in training.network.parameters())
+    assert content["parameters"] == parameters
+    assert content["steps"] == 12
+    assert content["best_step"] in (4, 8, 12)
+    assert content["gpu_hours"] == 0 or torch.cuda.is_available()
+    keys = ["commit", "clean", "source_hash", "data_manifest_sha256", "lock_sha256", "device"]
+    keys += ["seconds", "peak_memory_mib", "resumed_at_steps", "precision", "torch", "threads"]
+    assert content.keys() >= set(keys)
+
+
+def test_exported_weights_are_those_of_the_network(train, tmp_path):
+    training = finished(train())
+    weights, _, _ = exported(training, tmp_path / "out")
+    network = load_network(training.settings, training.method, weights)
+    assert not network.training
+    assert equal(network.state_dict(), weights_of(training))
+
+
+def test_a_method_without_training_leaves_its_record(train, tmp_path):
+    none = {"network": None, "network_options": {}, "optimiser": None, "batch_size": None}
+    training = finished(train(method="oracle", implementation="oracle", **none))
+    weights, history, record = exported(training, tmp_path / "out")
+    assert torch.load(weights, weights_only=True) == {}
+    assert history.read_text() == "step,loss,lr,seconds,validation_loss\n"
+    content = json.loads(record.read_text())
+    assert content["stopped"] == "not trained"
+    assert content["parameters"] == content["steps"] == 0
+    assert content["best_step"] is None
+
+
+def test_progress_is_logged_without_a_terminal(train, caplog):
+    with caplog.at_level(logging.INFO):
+        finished(train())
+    assert any("step 12/12, loss" in message for message in caplog.messages)

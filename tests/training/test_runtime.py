@@ -1,0 +1,72 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from piecemeal.training import runtime
+from piecemeal.training.runtime import StopRequest, choose_precision, seed_everything
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
+def test_an_explicit_precision_is_taken_as_it_is(wanted, monkeypatch):
+    monkeypatch.setattr(runtime, "_convolution_seconds", None)  # nothing is measured
+    assert choose_precision(wanted, CPU) == wanted
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(0.2, "float32"), (1, "float32"), (1.8, "bfloat16")])
+def test_auto_takes_what_is_faster_here(gain, chosen, monkeypatch):
+    seconds = {torch.float32: gain, torch.bfloat16: 1.0}
+    monkeypatch.setattr(runtime, "_convolution_seconds", seconds.get)
+    assert choose_precision("auto", CPU) == chosen
+
+
+def test_auto_can_measure():
+    assert choose_precision("auto", CPU) in ("float32", "bfloat16")
+
+
+def draw() -> tuple:
+    return torch.rand(1).item(), float(np.random.rand()), random.random()
+
+
+def test_seeds_follow_from_the_identity():
+    drawn = []
+    for identity in (("training", "thigh", 0), ("training", "thigh", 0), ("training", "thigh", 1)):
+        seed_everything(*identity)
+        drawn.append(draw())
+    assert drawn[0] == drawn[1]
+    assert all(one != other for one, other in zip(drawn[1], drawn[2], strict=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGURG])
+def test_a_request_to_stop_is_noted(number):
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert stop.signal is None
+        os.kill(os.getpid(), number)
+        signal.sigtimedwait([], 0)  # lets the handler run
+        assert stop.signal == number
+    assert signal.getsignal(number) == before
+
+
+def test_threads_and_determinism_are_set():
+    code = (
+        "import torch; from piecemeal.training.runtime import prepare_process\n"
+        "device = prepare_process(1)\n"
+        "assert torch.get_num_threads() == 1\n"
+        "assert torch.are_deterministic_algorithms_enabled()\n"
+        "assert device.type in ('cpu', 'cuda')\n"
+        "assert torch.ones(2**20).sum() == 2**20\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_peak_memory_is_in_mib():
+    # An interpreter with torch takes more than 50 MiB and less than 50 GiB.
+    assert 50 < runtime.peak_memory_mib(CPU) < 50_000

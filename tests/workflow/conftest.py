@@ -1,0 +1,96 @@
+"""A copy of the project in which Snakemake is run for real, at smoke scale."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+PARTS = [
+    *("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs"),
+    *("dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "piecemeal"),
+]
+
+
+class Project:
+    """One checkout: commands run in it, with the tools of this environment."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "OMP_NUM_THREADS": "1",
+            "DVC_NO_ANALYTICS": "1",
+            **more,
+        }
+
+    def run(self, *command: str, check: bool = True, **environment: str):
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        output = done.stdout + done.stderr
+        assert not check or done.returncode == 0, output
+        return done.returncode, output
+
+    def snakemake(self, *arguments: str, **keywords):
+        return self.run("snakemake", *arguments, **keywords)
+
+    def planned_jobs(self, *arguments: str) -> dict[str, int]:
+        """What a dry run lists, by rule."""
+        _, output = self.snakemake("-n", "--quiet", "rules", *arguments)
+        rows = [line.split() for line in output.splitlines()]
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new))
+
+
+def copy_project(target: Path) -> Project:
+    target.mkdir(parents=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_symlink() or source.is_file():
+            shutil.copy2(source, target / part, follow_symlinks=False)
+        else:
+            ignored = shutil.ignore_patterns("local.yaml", "tmp", "cache", "__pycache__")
+            shutil.copytree(source, target / part, ignore=ignored)
+    project = Project(target)
+    project.edit("config/config.yaml", "scale: demo", "scale: smoke")
+    return project
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A fresh copy without any result."""
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A copy in which the default target has been made; tests must leave it as it is."""
+    project = copy_project(tmp_path_factory.mktemp("workflow") / "finished")
+    project.snakemake("--cores", "2")
+    return project
+
+
+@pytest.fixture
+def finished_copy(finished, tmp_path) -> Project:
+    """The same, to change at will."""
+    target = tmp_path / "copy"
+    shutil.copytree(finished.folder, target, symlinks=True)
+    return Project(target)

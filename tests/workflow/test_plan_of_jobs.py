@@ -1,0 +1,95 @@
+"""What a dry run lists, and what changes it."""
+
+import os
+import time
+
+
+def test_dry_run_needs_neither_torch_nor_network(project, tmp_path):
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "torch.py").write_text("raise ImportError('torch must not be imported here')\n")
+    (blocked / "sitecustomize.py").write_text(
+        "import socket\n"
+        "def refuse(*_, **__): raise OSError('no network while planning')\n"
+        "socket.socket.connect = socket.create_connection = refuse\n"
+    )
+    _, output = project.snakemake("-n", PYTHONPATH=str(blocked))
+    assert "total" in output
+
+
+def test_jobs_of_the_smoke_scale(project):
+    # kemnitz2018: two cohorts; four arms, a floor and a ceiling each; three annotations each.
+    jobs = project.planned_jobs()
+    assert {rule: jobs[rule] for rule in ("fetch", "prepare", "annotate", "train", "score")} == {
+        "fetch": 2,
+        "prepare": 2,
+        "annotate": 6,
+        "train": 12,
+        "score": 12,
+    }
+
+
+def test_a_table_of_another_scale_can_be_asked_for_by_name(project):
+    jobs = project.planned_jobs("results/demo/tables/kemnitz2018_table2.csv")
+    assert jobs["train"] == 12
+    assert jobs["table"] == 1
+
+
+def test_a_finished_workflow_has_nothing_to_do(finished):
+    assert finished.planned_jobs() == {}
+
+
+def test_touching_every_file_reruns_nothing(finished_copy):
+    later = time.time() + 60
+    for folder, _, files in os.walk(finished_copy.folder):
+        if ".snakemake" in folder:
+            continue
+        for name in files:
+            if not os.path.islink(path := os.path.join(folder, name)):
+                os.utime(path, (later, later))
+    assert finished_copy.planned_jobs() == {}
+
+
+def test_a_learning_rate_reruns_its_method_and_what_follows(finished_copy):
+    finished_copy.edit("config/methods/slac.yaml", "learning_rate: 0.01", "learning_rate: 0.02")
+    _, output = finished_copy.snakemake("-n")
+    jobs = finished_copy.planned_jobs()
+    assert jobs.pop("total") == sum(jobs.values())
+    assert {rule: jobs.pop(rule) for rule in ("train", "score")} == {"train": 2, "score": 2}
+    assert set(jobs) <= {"all", "table", "figure", "claims", "report"}
+    assert {"table", "claims", "report"} <= set(jobs)
+    trained = [line for line in output.splitlines() if "output:" in line and "weights.pt" in line]
+    assert len(trained) == 2
+    assert all("/half_merged/slac/" in line for line in trained)
+
+
+def test_a_caption_redraws_the_table_only(finished_copy):
+    finished_copy.edit(
+        "config/papers/kemnitz2018/tables.yaml", "Thigh and cardiac MR", "MR of thigh and heart"
+    )
+    jobs = finished_copy.planned_jobs()
+    assert "train" not in jobs
+    assert "score" not in jobs
+    assert jobs["table"] == 1
+
+
+def test_a_hash_that_the_configuration_does_not_ask_for_is_refused(project):
+    code, output = project.snakemake(
+        "-n", "results/smoke/runs/cardiac/half/slac/seed0-0123456789/weights.pt", check=False
+    )
+    assert code != 0
+    assert "ask for a path that `snakemake -n` lists" in output
+
+
+def test_an_unreadable_configuration_names_file_and_key(project):
+    project.edit("config/methods/slac.yaml", "batch_size: 10", "batchsize: 10")
+    code, output = project.snakemake("-n", check=False)
+    assert code != 0
+    assert "config/methods/slac.yaml: key 'batchsize': unknown key" in output
+    assert "did you mean 'batch_size'?" in output
+    assert "Traceback" not in output
+
+    (project.folder / "config/scales/smoke.yaml").write_text("title: [")
+    code, output = project.snakemake("-n", check=False)
+    assert code != 0
+    assert "config/scales/smoke.yaml: cannot be read as YAML" in output

@@ -1,0 +1,110 @@
+"""What a finished workflow leaves, read as somebody else's program would read it."""
+
+import json
+
+import nibabel as nib
+import pandas as pd
+import pytest
+
+SCORES = (
+    "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,hd95_mm,"
+    "true_voxels,predicted_voxels,overlap_voxels,seconds"
+)
+TABLE = (
+    "method,base,setting,column,metric,unit,mean,std,n_cases,n_seeds,ci_low,ci_high,"
+    "published_mean,published_std,difference,status"
+)
+CLAIMS = (
+    "paper,claim,statement,metric,better,worse,difference,ci_low,ci_high,p_value,p_holm,n_cases,"
+    "n_seeds,verdict"
+)
+RECORD = {
+    *("commit", "clean", "source_hash", "config", "data_manifest_sha256", "lock_sha256", "device"),
+    *("seconds", "gpu_hours", "peak_memory_mib", "parameters", "resumed_at_steps"),
+}
+
+
+@pytest.fixture
+def results(finished):
+    return finished.folder / "results/smoke"
+
+
+def test_every_run_has_its_files(results):
+    folders = sorted(p.parent for p in results.glob("runs/*/*/*/*/run.json"))
+    assert len(folders) == 12
+    for folder in folders:
+        record = json.loads((folder / "run.json").read_text())
+        assert record.keys() >= RECORD
+        assert folder.name == f"seed{record['seed']}-{record['hash']}"
+        assert (folder / "scores.csv").read_text().splitlines()[0] == SCORES
+        history = pd.read_csv(folder / "history.csv")
+        assert list(history.columns[:4]) == ["step", "loss", "lr", "seconds"]
+        assert (folder / "weights.pt").stat().st_size > 0
+        assert len(list(folder.glob("predictions/*/*.nii.gz"))) in (2, 4)  # phases of two patients
+
+
+def test_predictions_lie_in_the_space_of_their_scan(finished, results):
+    folder = next(results.glob("runs/cardiac/complete/cross_entropy/*"))
+    for path in folder.glob("predictions/acdc/*.nii.gz"):
+        prediction = nib.load(path)
+        case, phase = path.name.removesuffix(".nii.gz").rsplit("_", 1)
+        scans = finished.folder.glob(f"data/smoke/raw/acdc-*/*/training/{case}/*_gt.nii.gz")
+        shapes = {nib.load(scan).shape for scan in scans}
+        assert prediction.shape in shapes, phase
+        assert set(map(int, pd.unique(prediction.get_fdata().ravel()))) <= {0, 1, 2, 3}
+
+
+def test_floor_and_ceiling(results):
+    scores = pd.concat(pd.read_csv(p) for p in results.glob("runs/*/*/*/*/scores.csv"))
+    floor = scores[scores["method"] == "background"]
+    assert set(floor["status"]) == {"missed"}
+    assert (floor["dice"] == 0).all()
+    ceiling = scores[scores["method"] == "oracle"]
+    assert ceiling["dice"].mean() > scores[scores["method"] == "cross_entropy"]["dice"].mean()
+
+
+def test_table_and_its_printed_forms(results):
+    path = results / "tables/kemnitz2018_table2.csv"
+    assert path.read_text().splitlines()[0] == TABLE
+    table = pd.read_csv(path)
+    assert {"xent-lb", "naive", "slac", "xent-ub"} <= set(table["method"])
+    cell = table[
+        (table["method"] == "xent-ub")
+        & (table["setting"] == "cardiac")
+        & (table["column"] == "left ventricle ED")
+        & (table["metric"] == "DSC")
+    ]
+    assert cell["published_mean"].item() == 0.962
+    for suffix in (".md", ".tex"):
+        text = path.with_suffix(suffix).read_text()
+        assert "0.962" in text
+        assert "phantom" in text.lower()
+
+
+def test_claims_are_tested(results):
+    claims = pd.read_csv(results / "claims.csv")
+    assert ",".join(claims.columns) == CLAIMS
+    assert len(claims) > 0
+    assert set(claims["verdict"]) <= {"supported", "contradicted", "inconclusive"}
+
+
+def test_report_is_one_page_that_says_what_it_is(results):
+    page = (results / "report.html").read_text()
+    assert "numbers mean nothing" in page
+    assert "kemnitz2018" in page
+    assert page.count("data:image/") >= 2 or page.count("<svg") >= 2
+    assert 'src="http' not in page
+
+
+def test_figures_are_there_as_png_and_svg(results):
+    names = {p.name for p in (results / "figures").iterdir()}
+    assert {"kemnitz2018_figure2.png", "kemnitz2018_figure2.svg"} <= names
+    assert {"kemnitz2018_training.png", "kemnitz2018_training.svg"} <= names
+
+
+def test_dvc_has_nothing_to_do_after_the_workflow(finished_copy):
+    finished_copy.run("git", "init", "--quiet")
+    finished_copy.run("dvc", "commit", "--quiet", "--force")
+    _, output = finished_copy.run("dvc", "repro")
+    assert "up to date" in output
+    assert "Running stage" not in output

@@ -1,0 +1,74 @@
+"""Kill it anywhere, or feed it bad files: what is finished stays, the rest can go on."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+import yaml
+
+from piecemeal.datasets.phantoms import load as load_phantom
+
+RUNS = "results/smoke/runs"
+
+
+def weights(project) -> dict[str, dict[str, torch.Tensor]]:
+    folder = project.folder / RUNS
+    return {
+        path.parent.relative_to(folder).as_posix(): torch.load(path, weights_only=True)
+        for path in sorted(folder.rglob("weights.pt"))
+    }
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_9_of_snakemake_and_its_jobs_loses_nothing(project, finished, seed):
+    chance = random.Random(seed)
+    for _ in range(2):
+        running = subprocess.Popen(
+            ["snakemake", "--cores", "2"],
+            cwd=project.folder,
+            env=project.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        checkpoints = project.folder / "results/smoke/checkpoints"
+        deadline = time.time() + 120
+        while not any(checkpoints.rglob("last.pt")) and time.time() < deadline:
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 4))
+        os.killpg(running.pid, signal.SIGKILL)  # snakemake and every job it started
+        running.wait()
+        project.snakemake("--unlock")
+    project.snakemake("--cores", "2")
+
+    expected, found = weights(finished), weights(project)
+    assert found.keys() == expected.keys()
+    for run, tensors in expected.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(found[run][name], tensor), f"{run}: {name}"
+
+
+def test_one_bad_scan_stops_its_cohort_only(project):
+    data = project.folder / "acdc"
+    load_phantom("acdc").write(data, cases=8, seed=1, size=48, slices=4, cine=False)
+    bad = data / "training/patient003/patient003_frame03.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:500])
+    scale = project.folder / "config/scales/smoke.yaml"
+    content = yaml.safe_load(scale.read_text())
+    content["sources"]["acdc"] = {"kind": "local"}
+    scale.write_text(yaml.safe_dump(content))
+    (project.folder / "config/local.yaml").write_text("local: {acdc: acdc}\n")
+
+    code, output = project.snakemake("--cores", "2", "--until", "prepare", check=False)
+    assert code != 0
+    assert "patient003_frame03.nii.gz" in output
+    assert "exclude" in output
+    prepared = [p.parent.name for p in (project.folder / "data/smoke/prepared").rglob("cases.csv")]
+    assert [name.split("-")[0] for name in prepared] == ["thigh"]
+    stored = {p.name for p in (project.folder / "data/smoke/prepared").glob("cardiac-*/acdc/*")}
+    assert "patient002_ES" in stored
+    assert "patient003_ES" not in stored

@@ -1,0 +1,20 @@
+"""Simulate what the annotators of a cohort's two halves said."""
+
+from pathlib import Path
+
+from piecemeal.datasets.annotate import annotate
+from piecemeal.jobs import run_job
+
+
+def main(job) -> None:
+    settings = job.params.settings
+    annotate(
+        Path(job.output.cases).parent,
+        Path(job.input.cases).parent,
+        settings["classes"],
+        dict(enumerate(settings["halves"], start=1)),
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)  # noqa: F821

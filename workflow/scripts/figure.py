@@ -1,0 +1,21 @@
+"""One figure of a paper, as png and as svg."""
+
+from pathlib import Path
+
+from piecemeal.jobs import run_job
+from piecemeal.papers import FiguresFile, Table
+from piecemeal.publishing.drawing import draw
+from piecemeal.publishing.style import save
+
+
+def main(job) -> None:
+    given = job.params.given
+    (spec,) = FiguresFile.model_validate({"figures": [given["spec"]]}).figures
+    table = Table.model_validate(given["table"]) if given["table"] else None
+    prepared = {cohort: Path(folder) for cohort, folder in job.params.prepared.items()}
+    figure = draw(spec, table, given, Path(job.params.runs), prepared)
+    save(figure, Path(job.output.png).with_suffix(""))
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)  # noqa: F821

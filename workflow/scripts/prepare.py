@@ -1,0 +1,43 @@
+"""Bring the data sets of a cohort to one grid, one list of classes and one split."""
+
+import json
+from pathlib import Path
+
+from piecemeal.datasets.fetch import dataset_root, read_manifest
+from piecemeal.datasets.prepare import prepare
+from piecemeal.jobs import run_job
+from piecemeal.provenance import write_text
+
+
+def main(job) -> None:
+    settings = job.params.settings
+    folders = [Path(manifest).parent for manifest in job.input.manifests]
+    sources = {
+        name: {
+            **dataset,
+            "root": dataset_root(folder),
+            "labels": {int(value): structure for value, structure in dataset["labels"].items()},
+        }
+        for (name, dataset), folder in zip(settings["datasets"].items(), folders, strict=True)
+    }
+    folder = Path(job.output.cases).parent
+    manifests = dict(zip(sources, map(read_manifest, folders), strict=True))
+    origin = {
+        name: {key: manifest[key] for key in ("source", "phantom", "sha256")}
+        for name, manifest in manifests.items()
+    }
+    write_text(folder / "sources.json", json.dumps(origin, indent=1) + "\n")
+    prepare(
+        folder,
+        sources,
+        settings["structures"],
+        settings["grid_spacing_mm"],
+        settings["size"],
+        settings["intensity"],
+        settings["split"],
+        workers=job.threads,
+    )
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)  # noqa: F821

@@ -1,0 +1,27 @@
+"""Predict and measure every test scan of one run."""
+
+import json
+from pathlib import Path
+
+from piecemeal.jobs import run_job
+from piecemeal.provenance import write_text
+from piecemeal.scoring import score_run
+
+
+def main(job) -> None:
+    weights = Path(job.input.weights)
+    scores, unprocessed = score_run(
+        job.params.settings,
+        Path(job.input.prepared).parent,
+        weights,
+        weights.parent / "predictions",
+        job.threads,
+    )
+    write_text(Path(job.output.scores), scores.to_csv(index=False))
+    write_text(Path(job.output.unprocessed), unprocessed.to_csv(index=False))
+    record = {"scoring": job.params.scoring, "rows": len(scores)}
+    write_text(Path(job.output.record), json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)  # noqa: F821
