@@ -7,7 +7,7 @@ CORES  ?= all
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test lint format lock clean
+.PHONY: setup demo test lint format lock reference clean
 
 setup: $(VENV)/.ready ## make the virtual environment from the lock
 
@@ -42,6 +42,13 @@ lock: ## write requirements.lock anew from what is installed in $(VENV)
 	@{ echo "# Exact versions of everything the project runs with; made by 'make lock'."; \
 	   $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+
+reference: ## copy the tables, claims, scores and run records of SCALE to docs/reference/SCALE
+	@test -d "results/$(SCALE)/tables" || { echo "say which scale: make reference SCALE=pocket"; exit 1; }
+	rm -rf docs/reference/$(SCALE) && mkdir -p docs/reference/$(SCALE)
+	cd results/$(SCALE) && cp --parents -r claims.csv tables figures/*.png $(CURDIR)/docs/reference/$(SCALE)
+	cd results/$(SCALE) && cp --parents runs/*/*/*/*/run.json runs/*/*/*/*/scores*.csv \
+	  runs/*/*/*/*/history.csv $(CURDIR)/docs/reference/$(SCALE)
 
 clean: ## delete what the workflow made (data/, results/), not the environment
 	rm -rf data results .snakemake

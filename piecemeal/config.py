@@ -194,6 +194,9 @@ class TrainingConfig(Strict):
 
     steps: PositiveInt = Field(description="optimisation steps at most")
     validate_every: PositiveInt = Field(description="steps between two validations")
+    decay: Literal["none", "cosine"] = Field(
+        "none", description="how the learning rate falls to zero over the steps; runs cut short"
+    )
     patience: PositiveInt | None = Field(
         None, description="validations without a better loss before the run stops; null: never"
     )

@@ -93,6 +93,12 @@ def git_state() -> dict[str, Any]:
     return {"commit": commit, "clean": None if changes is None else not changes}
 
 
+def lock_sha256() -> str | None:
+    """SHA-256 of requirements.lock; None where the package is installed without it."""
+    lock = ROOT / "requirements.lock"
+    return file_sha256(lock) if lock.exists() else None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: to a temporary name, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Lookups in the plan: from the wildcards of a path to the settings that it stands for."""
 
 import functools
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -8,6 +9,12 @@ from snakemake.exceptions import WorkflowError
 from piecemeal.errors import InputError
 from piecemeal.plan import Planner, freeze, thaw
 from piecemeal.provenance import source_hash
+
+
+# Jobs take the package from this checkout, also where it is not installed (conda, a GPU machine).
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(workflow.basedir)), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 
 def explained(function):

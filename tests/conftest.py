@@ -1,5 +1,6 @@
 """A cohort small enough to train on in a moment, in the package's own store."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,8 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
     labels = {1: "left", 2: "right"}
     source = {"root": root / "raw", "layout": "oai_thigh", "labels": labels}
     prepare(root / "prepared", {"blocks": source}, ["left", "right"], 2.0, 32, "zscore", SPLIT)
+    origin = {"blocks": {"source": "local", "phantom": False, "sha256": 64 * "0"}}
+    (root / "prepared" / "sources.json").write_text(json.dumps(origin))
     for name, halves in {
         "complete": {1: COMPLETE, 2: COMPLETE},
         "half": {1: COMPLETE, 2: None},
@@ -67,7 +70,7 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings():
     """Settings of a run as the plan gives them; keyword arguments change them."""
 
@@ -76,6 +79,7 @@ def settings():
             "steps": 12,
             "validate_every": 4,
             "patience": None,
+            "decay": "none",
             "precision": "float32",
             "checkpoint_seconds": 3600.0,
         }

@@ -126,6 +126,13 @@ def test_file_sha256(tmp_path):
     assert file_sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
 
 
+def test_lock_sha256(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert provenance.lock_sha256() is None
+    (tmp_path / "requirements.lock").write_bytes(b"abc")
+    assert provenance.lock_sha256() == hashlib.sha256(b"abc").hexdigest()
+
+
 def test_replacing_gives_the_new_file_with_ordinary_rights(tmp_path):
     path = tmp_path / "x"
     path.write_text("old")

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from piecemeal import annotations
-from piecemeal.datasets.store import PreparedScan, read_cases, write_text
+from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.labelsets import Annotation
+from piecemeal.provenance import write_text
 
 COLUMNS = ["dataset", "scan", "case", "phase", "split", "half", "protocol"]
 

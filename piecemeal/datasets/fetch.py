@@ -14,8 +14,8 @@ from pathlib import Path
 
 from piecemeal.datasets import layouts, phantoms
 from piecemeal.datasets.scans import BadCase, sha256_of
-from piecemeal.datasets.store import write_text
 from piecemeal.errors import InputError
+from piecemeal.provenance import write_text
 
 log = logging.getLogger(__name__)
 

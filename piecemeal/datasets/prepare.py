@@ -21,8 +21,9 @@ from piecemeal.datasets import layouts
 from piecemeal.datasets.grid import resample_to_grid
 from piecemeal.datasets.scans import BadCase, CaseFiles, map_labels, sha256_of
 from piecemeal.datasets.splits import split_cases
-from piecemeal.datasets.store import PreparedScan, write_text
+from piecemeal.datasets.store import PreparedScan
 from piecemeal.errors import InputError
+from piecemeal.provenance import write_text
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ slice, and turning an oblique stack to the nearest anatomical axes could break i
 """
 
 import gzip
-import hashlib
 import logging
 import math
 import zlib
@@ -18,6 +17,7 @@ import nibabel as nib
 import numpy as np
 
 from piecemeal.errors import InputError
+from piecemeal.provenance import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,7 @@ def sha256_of(paths: Iterable[Path]) -> dict[Path, str]:
     sums = {}
     for path in paths:
         try:
-            with path.open("rb") as file:
-                sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            sums[path] = file_sha256(path)
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); put the file there"

@@ -8,7 +8,6 @@ cases.csv                         one row a scan; written last, so it exists onl
 """
 
 import json
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -87,13 +86,3 @@ def read_cases(folder: Path) -> pd.DataFrame:
         ) from None
     cases["half"] = pd.to_numeric(cases["half"].replace("", None)).astype("Int64")
     return cases.astype({name: kind for name, kind in numbers.items() if name in cases})
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut can leave the new name with nothing in it
-    os.replace(partial, path)

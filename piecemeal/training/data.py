@@ -23,10 +23,10 @@ class Batch:
     codes: Tensor
     sets: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on `device`."""
-        moved = (t.to(device, non_blocking=True) for t in (self.images, self.codes, self.sets))
-        return Batch(*moved)
+    def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
+        """The same batch on `device`, the images in `memory_format`."""
+        images = self.images.to(device, non_blocking=True, memory_format=memory_format)
+        return Batch(images, *(t.to(device, non_blocking=True) for t in (self.codes, self.sets)))
 
 
 class SliceData:

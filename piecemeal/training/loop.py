@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +21,25 @@ import torch
 from piecemeal import methods, networks
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
-from piecemeal.provenance import file_sha256, git_state, replacing, short_hash, write_text
-from piecemeal.training import runtime
-from piecemeal.training.checkpoint import (
-    Checkpoint,
-    load_saved,
-    random_states,
-    restore_random_states,
-)
+from piecemeal.provenance import replacing, short_hash, write_text
+from piecemeal.training import checkpoint, runtime
 from piecemeal.training.data import SliceData, batch_at
 from piecemeal.training.progress import Progress
+from piecemeal.training.record import run_record
 
 log = logging.getLogger(__name__)
 
 LOG_POINTS = 10  # rows of the history between two validations
 
 
-def learning_rate(step: int, optimiser: dict[str, Any]) -> float:
-    """Learning rate of `step` (from 0): a lower one while warming up, then constant."""
-    warming = step < optimiser["warmup_steps"]
-    return optimiser["learning_rate"] * (optimiser["warmup_factor"] if warming else 1.0)
+def learning_rate(step: int, optimiser: dict[str, Any], plan: dict[str, Any]) -> float:
+    """Learning rate of `step` (from 0): a lower one while warming up, then as `decay` says."""
+    if step < optimiser["warmup_steps"]:
+        return optimiser["learning_rate"] * optimiser["warmup_factor"]
+    if plan["decay"] == "none":
+        return optimiser["learning_rate"]
+    done = (step - optimiser["warmup_steps"]) / (plan["steps"] - optimiser["warmup_steps"])
+    return optimiser["learning_rate"] * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Training:
@@ -64,7 +61,7 @@ class Training:
         self.method = methods.load(
             settings["implementation"], settings["classes"], settings["method_options"]
         )
-        self.checkpoint = Checkpoint(checkpoints, settings["hash"])
+        self.checkpoint = checkpoint.Checkpoint(checkpoints, settings["hash"])
         self.state: dict[str, Any] = {
             "step": 0,
             "seconds": 0.0,
@@ -75,7 +72,7 @@ class Training:
             "since_best": 0,
             "resumed_at": [],
             "stopped": None,
-            "device": _device_name(self.device),
+            "device": runtime.device_name(self.device),
             "peak_memory_mib": 0.0,
         }
 
@@ -95,7 +92,9 @@ class Training:
         runtime.seed_everything("initialisation", s["cohort"], s["seed"])
         self.network = networks.build(
             s["network"], 1, self.method.output_channels(), **s["network_options"]
-        ).to(self.device)
+        )
+        self.memory_format = getattr(self.network, "memory_format", torch.contiguous_format)
+        self.network.to(self.device, memory_format=self.memory_format)
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=s["optimiser"]["learning_rate"], fused=True
         )
@@ -117,7 +116,7 @@ class Training:
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.loss_sum.copy_(saved["loss_sum"])
-        restore_random_states(saved["random"])
+        checkpoint.restore_random_states(saved["random"])
         self.state["resumed_at"].append(self.state["step"])
         log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
 
@@ -128,7 +127,7 @@ class Training:
                 "network": self.network.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "loss_sum": self.loss_sum,
-                "random": random_states(),
+                "random": checkpoint.random_states(),
             }
         )
 
@@ -145,9 +144,9 @@ class Training:
         while state["step"] < plan["steps"] and not state["stopped"]:
             step = state["step"]
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(step, s["optimiser"])
+                group["lr"] = learning_rate(step, s["optimiser"], plan)
             indices = batch_at(step, len(data), s["batch_size"], sampler_seed)
-            batch = data.batch(indices).to(self.device)
+            batch = data.batch(indices).to(self.device, self.memory_format)
             with self._autocast():
                 logits = self.network(batch.images)
             loss = self.method.loss(logits, batch.codes, batch.sets)
@@ -213,7 +212,7 @@ class Training:
         total, size = 0.0, self.settings["batch_size"]
         for start in range(0, len(data), size):
             indices = np.arange(start, min(start + size, len(data)))
-            batch = data.batch(indices).to(self.device)
+            batch = data.batch(indices).to(self.device, self.memory_format)
             with self._autocast():
                 logits = self.network(batch.images)
             total += self.method.loss(logits, batch.codes, batch.sets).item() * len(indices)
@@ -241,36 +240,7 @@ class Training:
         columns = ["step", "loss", "lr", "seconds", "validation_loss"]
         rows = pd.DataFrame(self.state["history"], columns=columns)
         write_text(history, rows.to_csv(index=False))
-        write_text(record, json.dumps(self._run_record(weights), indent=1) + "\n")
-
-    def _run_record(self, weights: Path) -> dict[str, Any]:
-        s, state = self.settings, self.state
-        return {
-            **{k: s[k] for k in ("scale", "cohort", "annotation", "method", "seed", "hash")},
-            **git_state(),
-            "source_hash": s["code"],
-            "config": s,
-            "data_sources": json.loads((self.prepared / "sources.json").read_text()),
-            "data_manifest_sha256": file_sha256(self.prepared / "cases.csv"),
-            "annotation_sha256": file_sha256(self.annotated / "cases.csv"),
-            "lock_sha256": _lock_hash(),
-            "weights_sha256": file_sha256(weights),
-            "device": state["device"],
-            "threads": self.threads,
-            "precision": state["precision"],
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(state["seconds"], 3),
-            "gpu_hours": state["seconds"] / 3600 if self.device.type == "cuda" else 0.0,
-            "peak_memory_mib": round(state["peak_memory_mib"], 1),
-            "parameters": state["parameters"],
-            "steps": state["step"],
-            "stopped": state["stopped"],
-            "best_step": state["best_step"],
-            "best_validation_loss": state["best_loss"] if state["best_step"] else None,
-            "resumed_at_steps": state["resumed_at"],
-        }
+        write_text(record, json.dumps(run_record(self, weights), indent=1) + "\n")
 
 
 def load_network(settings: dict[str, Any], method: Method, weights: Path) -> torch.nn.Module:
@@ -278,7 +248,7 @@ def load_network(settings: dict[str, Any], method: Method, weights: Path) -> tor
     network = networks.build(
         settings["network"], 1, method.output_channels(), **settings["network_options"]
     )
-    saved = load_saved(weights)
+    saved = checkpoint.load_saved(weights)
     try:
         network.load_state_dict(saved)
     except RuntimeError as error:
@@ -287,16 +257,3 @@ def load_network(settings: dict[str, Any], method: Method, weights: Path) -> tor
             "train the run again"
         ) from error
     return network.eval()
-
-
-def _lock_hash() -> str | None:
-    from piecemeal.provenance import ROOT
-
-    lock = ROOT / "requirements.lock"
-    return file_sha256(lock) if lock.exists() else None
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.machine()})"

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
+STEPS = 60
 KILLS = 4
 PATIENCE_SECONDS = 60  # of the test with a process, before it gives up
 
@@ -23,16 +24,18 @@ PATIENCE_SECONDS = 60  # of the test with a process, before it gives up
 def processes():
     """Processes are forked from a server that has torch loaded, but has never used it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["piecemeal.training.loop"])
+    # The optimiser imports the compiler, which takes longer than all that is trained here.
+    context.set_forkserver_preload(["piecemeal.training.loop", "torch._dynamo"])
     return context
 
 
-@pytest.fixture
-def job(cohort, settings, tmp_path):
+@pytest.fixture(scope="module")
+def job(cohort, settings, tmp_path_factory):
     """What Snakemake would hand to the script, for a run in `folder`."""
+    place = tmp_path_factory.mktemp("runs")
 
     def make(folder: str, **training) -> SimpleNamespace:
-        root = tmp_path / folder
+        root = place / folder
         root.mkdir(exist_ok=True)
         annotated = cohort.annotated["half_merged"]
         return SimpleNamespace(
@@ -47,7 +50,9 @@ def job(cohort, settings, tmp_path):
                 record=str(root / "run.json"),
             ),
             params=SimpleNamespace(
-                settings=settings({"steps": 40, "checkpoint_seconds": 0.0, **training}),
+                settings=settings(
+                    {"steps": STEPS, "validate_every": 20, "checkpoint_seconds": 0.0, **training}
+                ),
                 checkpoints=str(root / "checkpoints"),
             ),
             log=[str(root / "train.log")],
@@ -56,9 +61,9 @@ def job(cohort, settings, tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start(processes):
-    """Starts the script in a process; no process outlives the test."""
+    """Starts the script in a process; no process outlives these tests."""
     started = []
 
     def start_one(job: SimpleNamespace):
@@ -93,6 +98,14 @@ def wait_for_checkpoints(process, job: SimpleNamespace, count: int) -> None:
         time.sleep(0.0005)
 
 
+def wait_for_words(process, job: SimpleNamespace, words: str) -> None:
+    log, deadline = Path(job.log[0]), time.monotonic() + PATIENCE_SECONDS
+    while not (log.exists() and words in log.read_text()):
+        assert time.monotonic() < deadline, f"the log does not say '{words}'"
+        assert process.is_alive()
+        time.sleep(0.01)
+
+
 def results(job: SimpleNamespace) -> tuple[dict, pd.DataFrame, dict]:
     weights = torch.load(job.output.weights, weights_only=True)
     history = pd.read_csv(job.output.history)
@@ -109,7 +122,7 @@ def assert_same(one: SimpleNamespace, two: SimpleNamespace) -> None:
         assert record[key] == other_record[key]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def whole(job, start) -> SimpleNamespace:
     """A run that nothing interrupted, with as few checkpoints as can be."""
     made = job("whole", checkpoint_seconds=3600.0)
@@ -138,7 +151,7 @@ def test_killed_anywhere_it_ends_with_the_same_bits(whole, job, start):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda s: s.name)
 def test_asked_to_stop_it_saves_and_asks_to_be_started_again(whole, job, start, number):
-    stopped = job("stopped")
+    stopped = job(f"stopped_{number}")
     process = start(stopped)
     wait_for_checkpoints(process, stopped, 2)
     os.kill(process.pid, number)
@@ -156,11 +169,13 @@ def test_a_second_start_of_the_same_run_waits_and_finds_it_finished(whole, job, 
     wait_for_checkpoints(first, twice, 1)
     second_job = job("twice")
     second_job.log = [f"{second_job.log[0]}.second"]
+    os.kill(first.pid, signal.SIGSTOP)  # so that it holds the lock until the second one waits
     second = start(second_job)
+    wait_for_words(second, second_job, "held by another process")
+    os.kill(first.pid, signal.SIGCONT)
     assert exit_code(first) == 0
     assert exit_code(second) == 0
-    assert "held by another process" in Path(second_job.log[0]).read_text()
-    assert "already finished at step 40" in Path(second_job.log[0]).read_text()
+    assert f"already finished at step {STEPS}" in Path(second_job.log[0]).read_text()
     assert_same(whole, twice)
 
 
