@@ -45,13 +45,14 @@ class SliceData:
                 "annotation drops all of them: enlarge the split or change the annotation"
             )
         protocols = json.loads((annotated / "sets.json").read_text(encoding="utf-8"))
-        self._images, self._codes, self._sets = [], [], []
+        self._images, self._codes, self._labels = [], [], []
         self._index: list[tuple[int, int]] = []
         tables = [_table(protocols[p], classes) for p in scans["protocol"]]
         for number, row in enumerate(scans.itertuples(index=False)):
             place = Path(row.dataset) / row.scan
             self._images.append(np.load(prepared / place / "image.npy", mmap_mode="r"))
             self._codes.append(np.load(annotated / place / "codes.npy", mmap_mode="r"))
+            self._labels.append(np.load(prepared / place / "labels.npy", mmap_mode="r"))
             self._index += [(number, z) for z in range(len(self._codes[-1]))]
         self._sets = labelsets.pad(tables)
 
@@ -66,6 +67,11 @@ class SliceData:
             torch.from_numpy(np.stack([self._codes[s][z] for s, z in places])),
             torch.from_numpy(np.stack([self._sets[s] for s, _ in places])),
         )
+
+    def labels(self, indices: np.ndarray) -> Tensor:
+        """True class ids (B, H, W) of these slices: to watch a run by, never to train on."""
+        places = [self._index[i] for i in indices]
+        return torch.from_numpy(np.stack([self._labels[s][z] for s, z in places]))
 
 
 def _table(rows: list[list[int]], classes: int) -> np.ndarray:

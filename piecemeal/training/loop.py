@@ -202,24 +202,37 @@ class Training:
                 "lr": self.optimiser.param_groups[0]["lr"],
                 "seconds": round(self.state["seconds"], 3),
                 "validation_loss": None,
+                "validation_dice": None,
             }
         )
 
     @torch.no_grad()
     def _validate(self, data: SliceData) -> None:
-        """The arm's own loss on the validation slices decides which weights are kept."""
+        """The arm's own loss on the validation slices decides which weights are kept.
+
+        The Dice of their structures (mean of Dice over all voxels, against the full labels) is
+        written down for analysis only.
+        """
         self.network.eval()
         total, size = 0.0, self.settings["batch_size"]
+        classes = self.settings["classes"]
+        pairs = torch.zeros(classes, classes, dtype=torch.long, device=self.device)
         for start in range(0, len(data), size):
             indices = np.arange(start, min(start + size, len(data)))
             batch = data.batch(indices).to(self.device, self.memory_format)
             with self._autocast():
                 logits = self.network(batch.images)
             total += self.method.loss(logits, batch.codes, batch.sets).item() * len(indices)
+            labels = data.labels(indices).to(self.device).long()
+            found = self.method.probabilities(logits).argmax(dim=1)
+            pairs += (
+                (labels * classes + found).flatten().bincount(minlength=classes**2).view_as(pairs)
+            )
         self.network.train()
         loss = total / len(data)
         state = self.state
-        state["history"][-1]["validation_loss"] = loss
+        dice = 2 * pairs.diag() / (pairs.sum(0) + pairs.sum(1)).clamp(min=1)
+        state["history"][-1] |= {"validation_loss": loss, "validation_dice": dice[1:].mean().item()}
         state["since_best"] += 1
         if loss < state["best_loss"]:
             weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
@@ -237,7 +250,7 @@ class Training:
             )
         with replacing(weights) as temporary:
             torch.save(self.state["best_weights"], temporary)
-        columns = ["step", "loss", "lr", "seconds", "validation_loss"]
+        columns = ["step", "loss", "lr", "seconds", "validation_loss", "validation_dice"]
         rows = pd.DataFrame(self.state["history"], columns=columns)
         write_text(history, rows.to_csv(index=False))
         write_text(record, json.dumps(run_record(self, weights), indent=1) + "\n")

@@ -12,6 +12,7 @@ import torch
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
 from piecemeal.training import loop, runtime
+from piecemeal.training.data import SliceData
 from piecemeal.training.loop import Training, learning_rate, load_network
 
 
@@ -314,7 +315,7 @@ def test_a_method_without_training_leaves_its_record(train, tmp_path):
     training = finished(train(method="oracle", implementation="oracle", **none))
     weights, history, record = exported(training, tmp_path / "out")
     assert torch.load(weights, weights_only=True) == {}
-    assert history.read_text() == "step,loss,lr,seconds,validation_loss\n"
+    assert history.read_text() == "step,loss,lr,seconds,validation_loss,validation_dice\n"
     content = json.loads(record.read_text())
     assert content["stopped"] == "not trained"
     assert content["parameters"] == content["steps"] == 0
@@ -325,3 +326,20 @@ def test_progress_is_logged_without_a_terminal(train, caplog):
     with caplog.at_level(logging.INFO):
         finished(train())
     assert any("step 12/12, loss" in message for message in caplog.messages)
+
+
+def test_the_validation_dice_is_that_of_the_kept_networks_predictions(train):
+    training = finished(train())
+    data = SliceData(training.prepared, training.annotated, "validation", training.method.classes)
+    everything = np.arange(len(data))
+    images = data.batch(everything).images
+    training.network.eval()
+    with torch.no_grad():
+        found = training.network(images).argmax(1)
+    labels = data.labels(everything)
+    dice = [
+        2 * ((found == c) & (labels == c)).sum() / ((found == c).sum() + (labels == c).sum())
+        for c in range(1, training.method.classes)
+    ]
+    last = training.state["history"][-1]["validation_dice"]
+    assert last == pytest.approx(float(sum(dice)) / len(dice), abs=1e-6)
