@@ -129,38 +129,35 @@ class Table(Strict):
         return self
 
 
-class QualitativeFigure(Strict):
+class FigureBase(Strict):
+    """What every kind of figure says about itself."""
+
+    key: Key = Field(description="second part of the output's name")
+    title: str = Field(description="heading in the report")
+    caption: str = Field(description="what the figure shows, what to look for")
+    arms: dict[str, str] = Field(min_length=1, description="arm -> heading, in order")
+
+
+class QualitativeFigure(FigureBase):
     """Example slices: the reference and what every arm made of it."""
 
     kind: Literal["qualitative"]
-    key: Key = Field(description="second part of the output's name")
-    title: str = Field(description="heading in the report")
-    caption: str = Field(description="what the paper's figure shows")
     cohorts: list[Name] = Field(min_length=1, description="rows")
-    arms: dict[str, str] = Field(min_length=1, description="arm -> heading, in column order")
 
 
-class TrainingCurves(Strict):
+class TrainingCurves(FigureBase):
     """Training and validation loss of every arm."""
 
     kind: Literal["training_curves"]
-    key: Key = Field(description="second part of the output's name")
-    title: str = Field(description="heading in the report")
-    caption: str = Field(description="what to look for")
     cohorts: list[Name] = Field(min_length=1, description="rows")
-    arms: dict[str, str] = Field(min_length=1, description="arm -> heading, in column order")
 
 
-class CaseScores(Strict):
+class CaseScores(FigureBase):
     """The score of every case, arms side by side, one panel a column of a table."""
 
     kind: Literal["case_scores"]
-    key: Key = Field(description="second part of the output's name")
-    title: str = Field(description="heading in the report")
-    caption: str = Field(description="what to look for")
     table: Key = Field(description="table whose halves and columns are shown")
     metric: str = Field(description="metric of that table")
-    arms: dict[str, str] = Field(min_length=1, description="arm -> short label, in order")
 
 
 Figure = Annotated[QualitativeFigure | TrainingCurves | CaseScores, Field(discriminator="kind")]

@@ -49,7 +49,7 @@ class Project:
 
     def planned_jobs(self, *arguments: str) -> dict[str, int]:
         """What a dry run lists, by rule."""
-        _, output = self.snakemake("-n", "--quiet", "rules", *arguments)
+        _, output = self.snakemake("-n", "--quiet", "rules", "--", *arguments)
         rows = [line.split() for line in output.splitlines()]
         return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
 
