@@ -20,8 +20,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	touch $@
 
 demo: setup ## everything on built-in phantoms; ends with the report
-	snakemake --cores $(CORES)
-	dvc commit --quiet --force
+	snakemake --cores $(CORES) --config scale=demo
+	@! git rev-parse --git-dir >/dev/null 2>&1 || dvc commit --quiet --force
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 
 test: setup ## all tests
@@ -43,10 +43,11 @@ lock: ## write requirements.lock anew from what is installed in $(VENV)
 	   $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
+# No weights and no figures: those show images of patients, which may not be ours to pass on.
 reference: ## copy the tables, claims, scores and run records of SCALE to docs/reference/SCALE
 	@test -d "results/$(SCALE)/tables" || { echo "say which scale: make reference SCALE=pocket"; exit 1; }
 	rm -rf docs/reference/$(SCALE) && mkdir -p docs/reference/$(SCALE)
-	cd results/$(SCALE) && cp --parents -r claims.csv tables figures/*.png $(CURDIR)/docs/reference/$(SCALE)
+	cd results/$(SCALE) && cp --parents -r claims.csv tables $(CURDIR)/docs/reference/$(SCALE)
 	cd results/$(SCALE) && cp --parents runs/*/*/*/*/run.json runs/*/*/*/*/scores*.csv \
 	  runs/*/*/*/*/history.csv $(CURDIR)/docs/reference/$(SCALE)
 

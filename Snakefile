@@ -6,7 +6,7 @@ target is everything at the scale that config/config.yaml names.
 
 from snakemake.utils import min_version
 
-min_version("9.10")
+min_version("9.12")  # pathvars
 
 
 pathvars:
@@ -25,10 +25,11 @@ wildcard_constraints:
     method="[a-z0-9_]+",
     seed=r"\d+",
     hash="[0-9a-f]{10}",
-    paper="[a-z]+[0-9]{4}",
+    paper="[a-z][a-z0-9]*",
 
 
 include: "rules/common.smk"
+include: "rules/published.smk"
 include: "rules/fetch.smk"
 include: "rules/prepare.smk"
 include: "rules/annotate.smk"
@@ -44,4 +45,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        lambda wc: published(planner.main.scale),
+        lambda wc: published(planner().main.scale),

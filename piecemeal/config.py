@@ -184,6 +184,7 @@ class LocalSource(Strict):
 
     kind: Literal["local"]
     limit: PositiveInt | None = Field(None, description="use only the first so many patients")
+    patients: list[str] | None = Field(None, description="use exactly these patients")
 
 
 Source = Annotated[PhantomSource | LocalSource, Field(discriminator="kind")]

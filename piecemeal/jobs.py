@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from piecemeal.errors import InputError
+from piecemeal.provenance import source_hash
+
+
+def offer_package(checkout: str) -> None:
+    """Let the jobs of this process import the package from `checkout`.
+
+    It need not be installed where they run, as in a conda environment or on a GPU machine.
+    """
+    paths = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
 
 def run_job(main: Callable[[Any], None], job: Any) -> None:
@@ -24,6 +35,7 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
     )
     logging.captureWarnings(True)
     try:
+        _check_code(getattr(job.params, "settings", None))
         main(job)
     except InputError as error:
         logging.error("%s", error)
@@ -32,3 +44,12 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
     except Exception:
         logging.exception("unexpected error")
         raise
+
+
+def _check_code(settings: dict[str, Any] | None) -> None:
+    """Refuse to work with code that was edited after the workflow had named the result by it."""
+    if settings and source_hash(*settings["modules"]) != settings["source_hash"]:
+        raise InputError(
+            f"the code of {', '.join(settings['modules'])} changed after this workflow was "
+            "planned; start snakemake again, and it plans anew"
+        )

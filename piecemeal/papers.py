@@ -25,7 +25,10 @@ Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 class Paper(Strict):
     """The paper itself (paper.yaml)."""
 
-    key: Key = Field(description="name of the folder and first part of every output's name")
+    key: str = Field(
+        pattern=r"^[a-z][a-z0-9]*$",
+        description="name of the folder and first part of every output's name",
+    )
     title: str = Field(description="title as printed")
     citation: str = Field(description="one line for captions and the report")
     url: str = Field(description="where the paper is found")

@@ -83,20 +83,35 @@ class Planner:
     def plan(self, scale_name: str) -> Plan:
         """The plan of one scale; InputError where files of the configuration contradict."""
         scale = self.scale(scale_name)
+        self._check_names(scale, self.folder / "scales" / f"{scale_name}.yaml")
         plan = Plan(scale_name, {}, {}, {}, {}, {}, {})
         for key in self.main.papers:
-            arms = self.paper(key).runs
-            plan.papers[key] = [
+            runs = [
                 {"arm": arm.arm, "run": self._run(plan, scale, arm, seed)}
-                for arm in arms
+                for arm in self.paper(key).runs
                 if arm.cohort in scale.cohorts
                 for seed in scale.seeds
             ]
+            if runs:  # a paper may have nothing to run at a scale
+                plan.papers[key] = runs
         return plan
 
-    def _code(self, *modules: str) -> str:
-        code = source_hash(*modules)
-        return self.main.equivalent_code.get(code, code)
+    def _check_names(self, scale: c.ScaleConfig, where: Path) -> None:
+        """A misspelt name in a scale would silently change nothing."""
+        for network in scale.networks:
+            _plugin("piecemeal.networks", network, where, "networks")
+        for key, folder in (("cohorts", "cohorts"), ("sources", "datasets")):
+            allowed = sorted(path.stem for path in (self.folder / folder).glob("*.yaml"))
+            if unknown := sorted(set(getattr(scale, key)) - set(allowed)):
+                raise InputError(f"{where}: key '{key}': unknown {unknown}; allowed: {allowed}")
+
+    def _unit(self, decides: dict[str, Any], *modules: str, **more: Any) -> Unit:
+        """The unit that `decides` and the code of `modules` decide; `more` is for its job only."""
+        source = source_hash(*modules)
+        code = self.main.equivalent_code.get(source, source)
+        found = short_hash(decides | {"code": code})
+        code_of_job = {"code": code, "source_hash": source, "modules": list(modules)}
+        return Unit(found, decides | {"hash": found} | more | code_of_job)
 
     def _raw(self, plan: Plan, scale: c.ScaleConfig, name: str) -> Unit:
         if name in plan.raw:
@@ -107,25 +122,25 @@ class Planner:
         if name not in scale.sources:
             raise InputError(f"{where}: key 'sources': says nothing about data set '{name}'")
         source = scale.sources[name]
-        settings = {
+        decides = {
             "dataset": name,
             "layout": dataset.layout,
             "source": source.model_dump(mode="json"),
         }
+        path = None  # not in the hash: a folder may move, and is checked by its content
         layout = _plugin("piecemeal.datasets.layouts", dataset.layout, file, "layout")
         modules = ["workflow.scripts.fetch", layout]
         if isinstance(source, c.PhantomSource):
             modules.append(_plugin("piecemeal.datasets.phantoms", dataset.layout, file, "layout"))
         elif name in self.main.local:
-            settings["path"] = str(self.main.local[name])
+            path = str(self.main.local[name])
         else:
             raise InputError(
                 f"{self.folder / 'local.yaml'}: key 'local.{name}': missing; the scale "
                 f"'{plan.scale}' reads {dataset.title} from a folder of yours; write there\n"
                 f"local:\n  {name}: /path/to/the/folder\n({dataset.access}: {dataset.homepage})"
             )
-        settings["code"] = self._code(*modules)
-        plan.raw[name] = Unit(short_hash(settings), settings)
+        plan.raw[name] = self._unit(decides, *modules, path=path)
         return plan.raw[name]
 
     def _prepared(self, plan: Plan, scale: c.ScaleConfig, name: str) -> Unit:
@@ -136,15 +151,18 @@ class Planner:
         for d in cohort.datasets:
             dataset = self.dataset(d)
             raw = self._raw(plan, scale, d)
+            phantom = isinstance(scale.sources[d], c.PhantomSource)
             datasets[d] = {
                 "raw": raw.hash,
                 "layout": dataset.layout,
                 "labels": dataset.labels,
-                "exclude": dataset.exclude,
+                # Known bad scans are real ones; a phantom has other subjects.
+                "exclude": {} if phantom else dataset.exclude,
                 "limit": raw.settings["source"].get("limit"),
+                "patients": raw.settings["source"].get("patients"),
             }
             modules.append(f"piecemeal.datasets.layouts.{dataset.layout}")
-        settings = {
+        decides = {
             "cohort": name,
             "datasets": datasets,
             "structures": cohort.structures,
@@ -152,9 +170,8 @@ class Planner:
             "size": change.size or cohort.size,
             "intensity": cohort.intensity,
             "split": (change.split or cohort.split).model_dump(),
-            "code": self._code(*modules),
         }
-        plan.prepared[name] = Unit(short_hash(settings), settings)
+        plan.prepared[name] = self._unit(decides, *modules)
         return plan.prepared[name]
 
     def _annotated(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun) -> Unit:
@@ -170,13 +187,12 @@ class Planner:
             )
         annotation = cohort.annotations[arm.annotation]
         ids = {name: i for i, name in enumerate(cohort.structures, start=1)}
-        settings = {
+        decides = {
             "prepared": self._prepared(plan, scale, arm.cohort).hash,
             "classes": len(cohort.structures) + 1,
             "halves": [_protocol(half, ids) for half in (annotation.half1, annotation.half2)],
-            "code": self._code("workflow.scripts.annotate"),
         }
-        plan.annotated[key] = Unit(short_hash(settings), settings)
+        plan.annotated[key] = self._unit(decides, "workflow.scripts.annotate")
         return plan.annotated[key]
 
     def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
@@ -184,13 +200,14 @@ class Planner:
         method: c.MethodConfig = c.load_model(path, c.MethodConfig)
         cohort = self.cohort(arm.cohort)
         implementation = _plugin("piecemeal.methods", method.implementation, path, "implementation")
-        modules = [implementation, "workflow.scripts.train"]
+        plugins = [implementation]
         network, options = None, {}
         if method.network:
             network = method.network.name
             options = method.network.options | scale.networks.get(network, {})
-            modules.append(_plugin("piecemeal.networks", network, path, "network.name"))
-        settings = {
+            plugins.append(_plugin("piecemeal.networks", network, path, "network.name"))
+        training = scale.cohorts[arm.cohort].training.model_dump()
+        decides = {
             "cohort": arm.cohort,
             "annotation": arm.annotation,
             "method": arm.method,
@@ -204,24 +221,16 @@ class Planner:
             "network_options": options,
             "optimiser": method.optimiser.model_dump() if method.optimiser else None,
             "batch_size": method.batch_size,
-            "training": scale.cohorts[arm.cohort].training.model_dump(
-                exclude={"checkpoint_seconds"}  # decides how much a kill costs, not the result
-            ),
-            "code": self._code(*modules),
+            # How often it is saved decides how much a kill costs, not the result.
+            "training": {k: v for k, v in training.items() if k != "checkpoint_seconds"},
         }
-        run = short_hash(settings)
-        # Below: what does not decide the weights.
-        settings |= {"scale": plan.scale, "hash": run}
-        training = scale.cohorts[arm.cohort].training.model_dump()
-        key = f"{arm.cohort}/{arm.annotation}/{arm.method}/seed{seed}-{run}"
-        plan.runs[key] = Unit(run, settings | {"training": training})
-        kept = cohort.scoring.largest_component
-        scoring = {
-            "run": run,
-            "largest_component": kept,
-            "code": self._code("workflow.scripts.score"),
-        }
-        plan.scores[key] = Unit(short_hash(scoring), settings | {"largest_component": kept})
+        more = {"scale": plan.scale, "training": training}
+        run = self._unit(decides, *plugins, "workflow.scripts.train", **more)
+        key = f"{arm.cohort}/{arm.annotation}/{arm.method}/seed{seed}-{run.hash}"
+        plan.runs[key] = run
+        kept = {"largest_component": cohort.scoring.largest_component}
+        of_run = {k: v for k, v in decides.items() if k != "training"} | {"run": run.hash}
+        plan.scores[key] = self._unit(of_run | kept, *plugins, "workflow.scripts.score")
         return key
 
 
@@ -248,7 +257,7 @@ def _protocol(protocol: Any, ids: dict[str, int]) -> dict[str, Any] | None:
 
 def freeze(plan: Plan, path: Path) -> None:
     """Write the plan where jobs on other machines read it; an unchanged file is left alone."""
-    text = json.dumps(asdict(plan), indent=1) + "\n"
+    text = _as_text(plan)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
@@ -256,11 +265,24 @@ def freeze(plan: Plan, path: Path) -> None:
 def thaw(path: Path) -> Plan:
     """The plan that `freeze` wrote; InputError if it is absent or unreadable."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return _from_text(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: the plan cannot be read ({error}); start snakemake again from the main folder"
         ) from error
+
+
+def as_jobs_see_it(plan: Plan) -> Plan:
+    """The plan after a way through JSON, so that all processes work with the same types."""
+    return _from_text(_as_text(plan))
+
+
+def _as_text(plan: Plan) -> str:
+    return json.dumps(asdict(plan), indent=1) + "\n"
+
+
+def _from_text(text: str) -> Plan:
+    content = json.loads(text)
     for stage in ("raw", "prepared", "annotated", "runs", "scores"):
         content[stage] = {key: Unit(**unit) for key, unit in content[stage].items()}
     return Plan(**content)

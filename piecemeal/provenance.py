@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import functools
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = __package__.split(".")[0]
@@ -57,7 +63,17 @@ def _parsed(module: str) -> tuple[str, tuple[str, ...]]:
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         _drop_docstring(node)
     ours = {m for m in imported if m.split(".")[0] == PACKAGE and _file(m) is not None}
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(ours))
+    return short_hash(_plain(tree)), tuple(sorted(ours))
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as nested lists without empty fields, which differ from Python to Python."""
+    if isinstance(node, ast.AST):
+        fields = [[name, _plain(value)] for name, value in ast.iter_fields(node)]
+        return [type(node).__name__, *(f for f in fields if f[1] not in (None, []))]
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return None if node is None else repr(node)
 
 
 def _file(module: str) -> Path | None:
@@ -132,6 +148,24 @@ class replacing:  # noqa: N801  (a context manager, used like a function)
                 self.temporary.replace(self.path)
         finally:
             self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder`, which is made if need be: a second process waits here until the first is done.
+
+    The lock is that of the file LOCK in it, which stays; the system lets it go when the holder
+    and every process forked from it have ended, however they end.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "LOCK").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.warning("%s is held by another process; waiting until it ends", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _umask() -> int:

@@ -1,6 +1,6 @@
 rule annotate:
     input:
-        cases=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
+        cases=lambda wc: f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv",
     output:
         cases="<data>/annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:
@@ -11,3 +11,13 @@ rule annotate:
         settings=lambda wc: settings("annotated", f"{wc.cohort}/{wc.annotation}", wc),
     script:
         "../workflow/scripts/annotate.py"
+
+
+rule data:
+    """Every annotated cohort of the default scale, and so everything before it."""
+    input:
+        lambda wc: [
+            f"{annotated_folder(planner().main.scale, key)}/cases.csv"
+            for key in plan(planner().main.scale).annotated
+        ],
+    localrule: True

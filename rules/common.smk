@@ -1,20 +1,16 @@
 """Lookups in the plan: from the wildcards of a path to the settings that it stands for."""
 
+import fcntl
 import functools
-import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from piecemeal.errors import InputError
-from piecemeal.plan import Planner, freeze, thaw
-from piecemeal.provenance import source_hash
+from piecemeal.jobs import offer_package
+from piecemeal.plan import Planner, as_jobs_see_it, freeze, thaw
 
-
-# Jobs take the package from this checkout, also where it is not installed (conda, a GPU machine).
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(Path(workflow.basedir)), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
+offer_package(workflow.basedir)
 
 
 def explained(function):
@@ -30,33 +26,75 @@ def explained(function):
     return wrapper
 
 
-planner = explained(Planner)(overrides=config)
-
-
 @functools.cache
 @explained
-def plan(scale):
-    """The plan of a scale: made by the main process, read by the jobs it starts.
+def planner():
+    return Planner(overrides=config)
 
-    An edit of code or configuration during a run thus changes nothing for jobs that wait.
+
+def plan_file(scale):
+    return Path("results", scale, "plan.json")
+
+
+plans = {}
+
+
+@explained
+def plan(scale):
+    """The plan of a scale: made by the main process, read by the jobs it starts elsewhere."""
+    if scale not in plans:
+        main = workflow.is_main_process
+        plans[scale] = (
+            as_jobs_see_it(planner().plan(scale)) if main else thaw(plan_file(scale))
+        )
+    return plans[scale]
+
+
+def take_folder():
+    """One Snakemake at a time: a lock that the system lifts when this process dies.
+
+    Snakemake's own lock outlives a `kill -9` and is switched off in profiles/default.
     """
-    path = Path("results", scale, "plan.json")
+    Path(".snakemake").mkdir(exist_ok=True)
+    lock = open(".snakemake/one-at-a-time", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise WorkflowError(
+            f"another snakemake is at work in {Path.cwd()}; wait for it or stop it"
+        ) from None
+    return lock
+
+
+onstart:
     if workflow.is_main_process:
-        freeze(planner.plan(scale), path)
-    return thaw(path)
+        folder_lock = take_folder()
+        for scale, content in plans.items():
+            freeze(content, plan_file(scale))
+
+
+@explained
+def unit(stage, key, scale):
+    """One unit of the plan; a name that the configuration does not ask for is refused."""
+    found = getattr(plan(scale), stage).get(key)
+    if found is None:
+        raise InputError(
+            f"{stage} '{key}': nothing of that name is planned at scale '{scale}'; ask for a "
+            "path that `snakemake -n` lists"
+        )
+    return found
 
 
 @explained
 def settings(stage, key, wildcards):
     """Settings of one unit of the plan; a hash in a path that is not today's is refused."""
-    unit = getattr(plan(wildcards.scale), stage).get(key)
-    if unit is None or (wanted := getattr(wildcards, "hash", unit.hash)) != unit.hash:
+    found = unit(stage, key, wildcards.scale)
+    if not key.endswith(wildcards.hash) and found.hash != wildcards.hash:
         raise InputError(
-            f"{stage} '{key}': the configuration asks for "
-            f"{'nothing of that name' if unit is None else unit.hash} at scale "
+            f"{stage} '{key}': the configuration asks for {found.hash} at scale "
             f"'{wildcards.scale}'; ask for a path that `snakemake -n` lists"
         )
-    return unit.settings
+    return found.settings
 
 
 def run_key(wildcards):
@@ -65,21 +103,17 @@ def run_key(wildcards):
     )
 
 
-def run_settings(wildcards):
-    return settings("runs", run_key(wildcards), wildcards)
-
-
 def raw_folder(scale, dataset):
-    return f"data/{scale}/raw/{dataset}-{plan(scale).raw[dataset].hash}"
+    return f"data/{scale}/raw/{dataset}-{unit('raw', dataset, scale).hash}"
 
 
 def prepared_folder(scale, cohort):
-    return f"data/{scale}/prepared/{cohort}-{plan(scale).prepared[cohort].hash}"
+    return f"data/{scale}/prepared/{cohort}-{unit('prepared', cohort, scale).hash}"
 
 
-def annotated_folder(scale, cohort, annotation):
-    unit = plan(scale).annotated[f"{cohort}/{annotation}"]
-    return f"data/{scale}/annotated/{cohort}/{annotation}-{unit.hash}"
+def annotated_folder(scale, key):
+    """The folder of "<cohort>/<annotation>"."""
+    return f"data/{scale}/annotated/{key}-{unit('annotated', key, scale).hash}"
 
 
 def checkpoint_folder(wildcards):
@@ -87,10 +121,17 @@ def checkpoint_folder(wildcards):
     return f"results/{wildcards.scale}/checkpoints/{run_key(wildcards)}"
 
 
+@explained
 def arms(wildcards):
     """The runs of a paper: [{"arm": ..., "run": ...}], one entry an arm, cohort and seed."""
-    return plan(wildcards.scale).papers[wildcards.paper]
+    papers = plan(wildcards.scale).papers
+    if wildcards.paper not in papers:
+        raise InputError(
+            f"paper '{wildcards.paper}': has no runs at scale '{wildcards.scale}'; there are: "
+            f"{sorted(papers)} (config/config.yaml, key 'papers')"
+        )
+    return papers[wildcards.paper]
 
 
 def run_files(scale, runs, name):
-    return [f"results/{scale}/runs/{entry['run']}/{name}" for entry in runs]
+    return [f"results/{scale}/runs/{run}/{name}" for run in runs]

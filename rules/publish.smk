@@ -1,48 +1,8 @@
-from piecemeal.publishing import parameters
-
-
-def papers(scale):
-    return plan(scale).papers
-
-
-def tables(scale):
-    """Every table of a scale, in long form."""
-    return [
-        f"results/{scale}/tables/{paper}_{table.key}.csv"
-        for paper in papers(scale)
-        for table in planner.paper(paper).tables
-    ]
-
-
-def figures(scale):
-    return [
-        f"results/{scale}/figures/{paper}_{figure.key}.png"
-        for paper in papers(scale)
-        for figure in planner.paper(paper).figures
-    ]
-
-
-def published(scale):
-    """Everything that the default target asks for."""
-    whole = [f"results/{scale}/{name}" for name in ("claims.csv", "report.html")]
-    return tables(scale) + figures(scale) + whole
-
-
-def cohorts_of(wildcards):
-    """The prepared folders of the cohorts that a paper's runs at this scale use."""
-    used = {entry["run"].split("/")[0] for entry in arms(wildcards)}
-    return {cohort: prepared_folder(wildcards.scale, cohort) for cohort in sorted(used)}
-
-
-def all_runs(scale):
-    return [{"run": run} for run in plan(scale).runs]
-
-
 rule table:
     input:
-        scores=lambda wc: run_files(wc.scale, arms(wc), "scores.csv"),
-        records=lambda wc: run_files(wc.scale, arms(wc), "run.json"),
-        published="config/papers/{paper}/published/{table}.csv",
+        scores=lambda wc: run_files(wc.scale, runs_of(wc), "scores.csv"),
+        records=lambda wc: run_files(wc.scale, runs_of(wc), "run.json"),
+        published=published_numbers,
     output:
         long="<results>/tables/{paper}_{table}.csv",
         markdown="<results>/tables/{paper}_{table}.md",
@@ -53,8 +13,9 @@ rule table:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.table(planner, plan(wc.scale), wc.paper, wc.table),
+        given=lambda wc: parameters.table(planner(), plan(wc.scale), wc.paper, wc.table),
         folder="config/papers/{paper}",
+        prepared=cohorts_of,
         runs=lambda wc: f"results/{wc.scale}/runs",
     script:
         "../workflow/scripts/table.py"
@@ -62,8 +23,8 @@ rule table:
 
 rule figure:
     input:
-        scores=lambda wc: run_files(wc.scale, arms(wc), "scores.csv"),
-        histories=lambda wc: run_files(wc.scale, arms(wc), "history.csv"),
+        scores=lambda wc: run_files(wc.scale, runs_of(wc), "scores.csv"),
+        histories=lambda wc: run_files(wc.scale, runs_of(wc), "history.csv"),
         prepared=lambda wc: ancient(
             [f"{folder}/cases.csv" for folder in cohorts_of(wc).values()]
         ),
@@ -76,7 +37,9 @@ rule figure:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.figure(planner, plan(wc.scale), wc.paper, wc.figure),
+        given=lambda wc: parameters.figure(
+            planner(), plan(wc.scale), wc.paper, wc.figure
+        ),
         prepared=cohorts_of,
         runs=lambda wc: f"results/{wc.scale}/runs",
     script:
@@ -85,7 +48,7 @@ rule figure:
 
 rule claims:
     input:
-        scores=lambda wc: run_files(wc.scale, all_runs(wc.scale), "scores.csv"),
+        scores=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "scores.csv"),
         claims=lambda wc: [f"config/papers/{p}/claims.yaml" for p in papers(wc.scale)],
     output:
         claims="<results>/claims.csv",
@@ -95,7 +58,8 @@ rule claims:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.claims(planner, plan(wc.scale)),
+        given=lambda wc: parameters.claims(planner(), plan(wc.scale)),
+        prepared=lambda wc: prepared_folders(wc.scale, plan(wc.scale).runs),
         runs=lambda wc: f"results/{wc.scale}/runs",
     script:
         "../workflow/scripts/claims.py"
@@ -106,7 +70,7 @@ rule report:
         tables=lambda wc: tables(wc.scale),
         figures=lambda wc: figures(wc.scale),
         claims="<results>/claims.csv",
-        records=lambda wc: run_files(wc.scale, all_runs(wc.scale), "run.json"),
+        records=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "run.json"),
     output:
         report="<results>/report.html",
     log:
@@ -115,7 +79,7 @@ rule report:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.report(planner, plan(wc.scale)),
+        given=lambda wc: parameters.report(planner(), plan(wc.scale)),
         runs=lambda wc: f"results/{wc.scale}/runs",
         figures=lambda wc: f"results/{wc.scale}/figures",
         papers="config/papers",

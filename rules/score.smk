@@ -14,7 +14,15 @@ rule score:
         "../envs/piecemeal.yaml"
     threads: 1
     params:
-        settings=lambda wc: plan(wc.scale).scores[run_key(wc)].settings,
-        scoring=lambda wc: plan(wc.scale).scores[run_key(wc)].hash,
+        settings=lambda wc: settings("scores", run_key(wc), wc),
     script:
         "../workflow/scripts/score.py"
+
+
+rule runs:
+    """Every run of the default scale, trained and scored."""
+    input:
+        lambda wc: run_files(
+            planner().main.scale, plan(planner().main.scale).runs, "scores.csv"
+        ),
+    localrule: True

@@ -2,7 +2,7 @@ rule train:
     input:
         prepared=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
         annotated=lambda wc: ancient(
-            f"{annotated_folder(wc.scale, wc.cohort, wc.annotation)}/cases.csv"
+            f"{annotated_folder(wc.scale, f'{wc.cohort}/{wc.annotation}')}/cases.csv"
         ),
     output:
         weights="<results>/runs/<run>/weights.pt",
@@ -16,7 +16,7 @@ rule train:
         "../envs/piecemeal.yaml"
     threads: 1
     params:
-        settings=run_settings,
+        settings=lambda wc: settings("runs", run_key(wc), wc),
         checkpoints=checkpoint_folder,
     script:
         "../workflow/scripts/train.py"

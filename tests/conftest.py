@@ -11,6 +11,7 @@ import torch
 
 from piecemeal.datasets.annotate import annotate
 from piecemeal.datasets.prepare import prepare
+from piecemeal.provenance import source_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = 3
@@ -105,6 +106,8 @@ def settings():
             "batch_size": 4,
             "training": plan | dict(training),
             "code": "fedcba9876",
+            "modules": ["workflow.scripts.train"],
+            "source_hash": source_hash("workflow.scripts.train"),
             "largest_component": [],
         } | changes
 

@@ -21,8 +21,8 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 # word here.
 LAYERS = [
     {"errors"},
-    {"config", "jobs", "labelsets", "provenance", "registry"},
-    {"annotations", "losses", "networks", "papers"},
+    {"config", "labelsets", "provenance", "registry"},
+    {"annotations", "jobs", "losses", "networks", "papers"},
     {"datasets", "evaluation", "methods", "plan"},
     {"training"},
     {"inference"},

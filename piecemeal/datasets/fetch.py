@@ -1,6 +1,7 @@
 """Get a data set in its official layout: draw its phantom, or link a folder that has it.
 
-A fetched folder holds `phantom/` or the link `local`, and `manifest.json`, which is written last:
+A fetched folder holds `phantom/` or the link `local`, LOCK (see `provenance.locked`), and
+`manifest.json`, which is written last:
 {"source", "layout", "phantom", "files": {path: {"bytes", "sha256"}}, "sha256"} and, by source,
 "path" or "cases", "seed", "options". Paths are relative to `dataset_root(folder)`.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from piecemeal.datasets import layouts, phantoms
 from piecemeal.datasets.scans import BadCase, sha256_of
 from piecemeal.errors import InputError
-from piecemeal.provenance import write_text
+from piecemeal.provenance import locked, write_text
 
 log = logging.getLogger(__name__)
 
@@ -32,19 +33,20 @@ def fetch_phantom(
     folder = Path(folder)
     options = dict(options or {})
     writer = phantoms.load(layout)
-    _start(folder)
-    partial, root = folder / "phantom.partial", folder / "phantom"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    writer.write(partial, cases, seed, **options)
-    shutil.rmtree(root, ignore_errors=True)
-    partial.rename(root)
     drawn = {"cases": cases, "seed": seed, "options": options}
-    return _finish(folder, root, "phantom", layout, drawn)
+    partial, root = folder / "phantom.partial", folder / "phantom"
+    with locked(folder):
+        _forget(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        writer.write(partial, cases, seed, **options)
+        shutil.rmtree(root, ignore_errors=True)
+        partial.rename(root)
+        return _finish(folder, root, "phantom", layout, drawn)
 
 
-def fetch_local(folder: Path, source: Path, layout: str) -> dict:
-    """Link the folder `source`, which has the data set in its layout; returns the manifest.
+def fetch_local(folder: Path, source: Path, layout: str, dataset: str) -> dict:
+    """Link the folder `source`, which has `dataset` in its layout; returns the manifest.
 
     Nothing is copied. Cases with missing files do not stop this: they are logged, and `prepare`
     can be told to leave them out. Raises InputError if the folder is missing or has no case.
@@ -53,20 +55,21 @@ def fetch_local(folder: Path, source: Path, layout: str) -> dict:
     example = layouts.load(layout).EXAMPLE
     if not source.is_dir():
         raise InputError(
-            f"{source}: there is no such folder, expected the data set with {example} in it; "
-            f"set its path in config/local.yaml: `local: {{{layout}: /path}}`"
+            f"{source}: there is no such folder, expected data set {dataset} with {example} in it; "
+            f"set its path in config/local.yaml: `local: {{{dataset}: /path}}`"
         )
-    _start(folder)
-    link = folder / "local.partial"
-    link.unlink(missing_ok=True)
-    link.symlink_to(source, target_is_directory=True)
-    os.replace(link, folder / "local")
-    try:
-        return _finish(folder, folder / "local", "local", layout, {"path": str(source)})
-    except InputError as error:
-        raise InputError(
-            f"{error} (the path is set in config/local.yaml: `local: {{{layout}: {source}}}`)"
-        ) from None
+    with locked(folder):
+        _forget(folder)
+        link = folder / "local.partial"
+        link.unlink(missing_ok=True)
+        link.symlink_to(source, target_is_directory=True)
+        os.replace(link, folder / "local")
+        try:
+            return _finish(folder, folder / "local", "local", layout, {"path": str(source)})
+        except InputError as error:
+            raise InputError(
+                f"{error} (the path is set in config/local.yaml: `local: {{{dataset}: {source}}}`)"
+            ) from None
 
 
 def dataset_root(folder: Path) -> Path:
@@ -86,8 +89,7 @@ def read_manifest(folder: Path) -> dict:
         raise InputError(f"{path}: {error}; fetch the data set again") from None
 
 
-def _start(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _forget(folder: Path) -> None:
     (folder / "manifest.json").unlink(missing_ok=True)
 
 

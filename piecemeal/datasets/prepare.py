@@ -9,7 +9,9 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import os
 import shutil
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,10 @@ import pandas as pd
 from piecemeal.datasets import layouts
 from piecemeal.datasets.grid import resample_to_grid
 from piecemeal.datasets.scans import BadCase, CaseFiles, map_labels, sha256_of
-from piecemeal.datasets.splits import split_cases
+from piecemeal.datasets.splits import choose_patients, split_cases
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.errors import InputError
-from piecemeal.provenance import write_text
+from piecemeal.provenance import locked, write_text
 
 log = logging.getLogger(__name__)
 
@@ -71,67 +73,79 @@ def prepare(
     """Prepare every scan of the sources into `folder` (see store.py); returns its cases.csv.
 
     sources: {data set: {"root": folder in its layout, "layout": name, "labels": {raw value:
-    structure}, "exclude": {scan or patient: reason}, "limit": first so many patients or None}}.
+    structure}, "exclude": {scan or patient: reason}, "patients": only these or None, "limit": the
+    first so many patients (of those named) or None}}. Each must label every structure.
     structures: class 1, 2, ... of the cohort. grid_spacing: mm. size: pixels a side. intensity:
     a key of INTENSITIES. split: seed, train, validation, test (patients of each data set).
 
     A scan that is there already, from the same files with the same settings, is not touched. One
     bad scan does not stop the others: all are tried, then InputError lists the bad ones.
-    Raises InputError too if the split asks for more patients than a data set has.
+    Raises InputError too if the split asks for more patients than a data set has, if `patients` or
+    `exclude` name what is not there, or if a data set does not label all structures. A second
+    process on the same folder waits for the first.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cases.csv").unlink(missing_ok=True)
-    _check(sources, structures, intensity)
-    jobs: list[_Job] = []
-    splits, bad = {}, []
-    for dataset, source in sorted(sources.items()):
-        cases, bad_cases = _usable_cases(dataset, source)
-        patients = sorted({case.case for case in (*cases, *bad_cases)})[: source.get("limit")]
-        try:
-            splits[dataset] = split_cases(patients, **split).set_index("case")
-        except InputError as error:
-            raise InputError(f"data set {dataset} in {source['root']}: {error}") from None
+    with locked(folder):
+        (folder / "cases.csv").unlink(missing_ok=True)
+        _check(sources, structures, intensity)
         settings = {
-            "labels": {str(value): name for value, name in sorted(source["labels"].items())},
             "structures": list(structures),
             "grid_spacing": grid_spacing,
             "size": size,
             "intensity": intensity,
-            "layout": source["layout"],
         }
+        jobs, splits, bad = _plan(folder, sources, settings, split)
+        outcomes = _run(jobs, workers)
+        rows = [row for row, _ in outcomes if row]
+        bad += [
+            (job.dataset, job.case.scan, reason)
+            for job, (_, reason) in zip(jobs, outcomes, strict=True)
+            if reason
+        ]
+        if bad:
+            raise InputError(_explain(bad, len(rows)))
+        for row in rows:
+            row |= splits[row["dataset"]].loc[row["case"]].to_dict()
+        table = pd.DataFrame(rows, columns=COLUMNS).astype({"half": "Int64"})
+        table = table.sort_values(["dataset", "scan"], ignore_index=True)
+        write_text(folder / "cases.csv", table.to_csv(index=False))
+    return table
+
+
+def _plan(
+    folder: Path, sources: dict[str, dict], settings: dict, split: dict[str, int]
+) -> tuple[list[_Job], dict[str, pd.DataFrame], list[tuple[str, str, str]]]:
+    """What to prepare, the split of each data set, and the bad scans: data set, scan, reason."""
+    jobs: list[_Job] = []
+    splits, bad = {}, []
+    for dataset, source in sorted(sources.items()):
+        cases, bad_cases = _usable_cases(dataset, source)
+        patients = choose_patients(dataset, source, {one.case for one in (*cases, *bad_cases)})
+        try:
+            splits[dataset] = split_cases(patients, **split).set_index("case")
+        except InputError as error:
+            raise InputError(f"data set {dataset} in {source['root']}: {error}") from None
+        labels = {str(value): name for value, name in sorted(source["labels"].items())}
+        of_source = settings | {"labels": labels, "layout": source["layout"]}
         for case in cases:
             if case.case in splits[dataset].index:
                 target = folder / dataset / case.scan
-                jobs.append(_Job(dataset, case, Path(source["root"]), target, settings))
+                jobs.append(_Job(dataset, case, Path(source["root"]), target, of_source))
         bad += [(dataset, b.scan, b.reason) for b in bad_cases if b.case in splits[dataset].index]
-
-    outcomes = _run(jobs, workers)
-    rows = [row for row, _ in outcomes if row]
-    bad += [
-        (job.dataset, job.case.scan, reason)
-        for job, (_, reason) in zip(jobs, outcomes, strict=True)
-        if reason
-    ]
-    if bad:
-        raise InputError(_explain(bad, len(rows)))
-    for row in rows:
-        row |= splits[row["dataset"]].loc[row["case"]].to_dict()
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"half": "Int64"})
-    table = table.sort_values(["dataset", "scan"], ignore_index=True)
-    write_text(folder / "cases.csv", table.to_csv(index=False))
-    return table
+    return jobs, splits, bad
 
 
 def _check(sources: dict[str, dict], structures: list[str], intensity: str) -> None:
     if intensity not in INTENSITIES:
         raise InputError(f"intensity: {intensity!r} is unknown; use one of {sorted(INTENSITIES)}")
-    named = {name for source in sources.values() for name in source["labels"].values()}
-    absent = [name for name in structures if name not in named]
-    if absent:
-        raise InputError(
-            f"structures: {absent} occur in the labels of no data set of {sorted(sources)}, which "
-            f"have {sorted(named)}; correct the names in the cohort or in config/datasets"
-        )
+    for dataset, source in sorted(sources.items()):
+        labelled = set(source["labels"].values())
+        # Their voxels carry no label there, and would be taken for background.
+        if absent := [name for name in structures if name not in labelled]:
+            raise InputError(
+                f"data set {dataset} does not label {absent}, only {sorted(labelled)}; for now a "
+                "data set must label all structures of a cohort: correct the names, or leave the "
+                "structure or the data set out of the cohort in config/cohorts"
+            )
 
 
 def _usable_cases(dataset: str, source: dict) -> tuple[list[CaseFiles], list[BadCase]]:
@@ -139,8 +153,15 @@ def _usable_cases(dataset: str, source: dict) -> tuple[list[CaseFiles], list[Bad
     bad: list[BadCase] = []
     cases = layouts.load(source["layout"]).find_cases(Path(source["root"]), bad)
     exclude = source.get("exclude") or {}
-    for scan, reason in exclude.items():
-        log.info("%s/%s is left out: %s", dataset, scan, reason)
+    names = {name for one in (*cases, *bad) for name in (one.case, one.scan)}
+    for entry, reason in exclude.items():
+        # The scans of a patient whose files do not even tell them apart have no names yet.
+        if entry not in names and not any(entry.startswith(f"{one.scan}_") for one in bad):
+            raise InputError(
+                f"config/datasets/{dataset}.yaml, key exclude.{entry}: matches no patient and no "
+                f"scan in {source['root']}, expected a name like {min(names)}; correct or delete it"
+            )
+        log.info("%s/%s is left out: %s", dataset, entry, reason)
     return tuple(
         [one for one in group if not {one.case, one.scan} & exclude.keys()]
         for group in (cases, bad)
@@ -153,8 +174,18 @@ def _run(jobs: list[_Job], workers: int) -> list[tuple[dict | None, str]]:
     # Forked workers need not import the calling script again, which Snakemake's wrapper around it
     # does not allow.
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
         return list(pool.map(_prepare_or_explain, jobs))
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is killed; it would wait for work and hold LOCK for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _prepare_or_explain(job: _Job) -> tuple[dict | None, str]:

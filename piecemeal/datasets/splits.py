@@ -1,10 +1,34 @@
-"""Seeded splits by patient that need no random generator, so no library can change them."""
+"""Which patients take part, and seeded splits of them.
+
+The splits need no random generator, so no library can change them.
+"""
 
 import hashlib
 
 import pandas as pd
 
 from piecemeal.errors import InputError
+
+# Names of missing patients in a message before it goes on with `...`.
+SHOWN = 5
+
+
+def choose_patients(dataset: str, source: dict, there: set[str]) -> list[str]:
+    """The patients that `patients` and `limit` of the source leave of those that are `there`.
+
+    source: as in `prepare`. patients: only these; limit: the first so many by name, of those.
+    Both may be None. Raises InputError if a patient of the list is not there.
+    """
+    named = source.get("patients")
+    wanted = there if named is None else set(named)
+    if missing := sorted(wanted - there):
+        shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+        raise InputError(
+            f"data set {dataset} in {source['root']}: {len(missing)} of the {len(wanted)} patients "
+            f"of the key sources.{dataset}.patients in config/scales are not there, or excluded in "
+            f"config/datasets/{dataset}.yaml: {shown}; correct the list, or add their files"
+        )
+    return sorted(wanted)[: source.get("limit")]
 
 
 def split_cases(

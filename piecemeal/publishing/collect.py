@@ -11,6 +11,7 @@ import pandas as pd
 
 from piecemeal.errors import InputError
 from piecemeal.papers import AS_PREDICTED
+from piecemeal.provenance import file_sha256
 from piecemeal.publishing.printed import Circumstances
 
 
@@ -65,6 +66,23 @@ def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFr
 def read_records(folder: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """run.json of `runs`, each run once."""
     return [_read_json(folder / run / "run.json") for run in dict.fromkeys(r["run"] for r in runs)]
+
+
+def refuse_other_data(records: Sequence[Mapping[str, Any]], prepared: Mapping[str, str]) -> None:
+    """InputError if a run was trained on other data than its cohort's prepared folder now holds.
+
+    prepared: cohort -> folder. A folder that is not there (results without their data) proves
+    nothing and is passed over.
+    """
+    for record in records:
+        cases = Path(prepared[record["cohort"]]) / "cases.csv"
+        if cases.exists() and file_sha256(cases) != record["data_manifest_sha256"]:
+            run = f"{record['cohort']}/{record['annotation']}/{record['method']}"
+            raise InputError(
+                f"{cases}: not the data that {run}/seed{record['seed']}-{record['hash']} was "
+                "trained on: the source files changed; delete the folders and checkpoints of that "
+                "cohort's runs to train on the new data, or put the old files back"
+            )
 
 
 def circumstances(

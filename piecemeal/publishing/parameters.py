@@ -12,7 +12,7 @@ from typing import Any
 
 from piecemeal import config as c
 from piecemeal.errors import InputError
-from piecemeal.papers import AS_PREDICTED
+from piecemeal.papers import AS_PREDICTED, Table
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import file_sha256, short_hash, source_hash
 
@@ -55,9 +55,14 @@ def _why_not(planner: Planner, cohort: c.CohortConfig) -> str:
 
 def table(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:
     """Parameters of one table; InputError if the paper has none of that name."""
-    spec = _named(planner.paper(paper).tables, paper, key, "tables.yaml")
+    spec = table_spec(planner, paper, key)
     code = _code("table")
     return shared(planner, plan, paper) | {"spec": spec.model_dump(mode="json"), "code": code}
+
+
+def table_spec(planner: Planner, paper: str, key: str) -> Table:
+    """The table `key` of a paper; InputError if it has none of that name."""
+    return _named(planner.paper(paper).tables, paper, key, "tables.yaml")
 
 
 def figure(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:

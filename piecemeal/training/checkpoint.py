@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import logging
 import pickle
 import random
 import shutil
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +15,7 @@ import numpy as np
 import torch
 
 from piecemeal.errors import InputError
-from piecemeal.provenance import replacing
-
-log = logging.getLogger(__name__)
+from piecemeal.provenance import locked, replacing
 
 
 class Checkpoint:
@@ -33,17 +28,9 @@ class Checkpoint:
         self.path = Path(folder) / "last.pt"
         self.identity = identity
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the run: a second process on the same run waits here, then finds it finished."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with (self.path.parent / "LOCK").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                log.warning("%s is held by another process of this run; waiting", self.path.parent)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return locked(self.path.parent)
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; on a full disk the previous one stays and InputError says so."""

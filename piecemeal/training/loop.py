@@ -21,7 +21,7 @@ import torch
 from piecemeal import methods, networks
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
-from piecemeal.provenance import replacing, short_hash, write_text
+from piecemeal.provenance import git_state, replacing, short_hash, write_text
 from piecemeal.training import checkpoint, runtime
 from piecemeal.training.data import SliceData, batch_at
 from piecemeal.training.progress import Progress
@@ -57,6 +57,7 @@ class Training:
         self.name = f"{settings['cohort']}/{settings['annotation']}/{settings['method']}"
         self.name += f"/seed{settings['seed']}"
         self.threads = threads
+        self.code_state = git_state()  # now, not when the run ends: the code may be edited by then
         self.device = runtime.prepare_process(threads)
         self.method = methods.load(
             settings["implementation"], settings["classes"], settings["method_options"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from piecemeal.provenance import file_sha256, git_state, lock_sha256
+from piecemeal.provenance import file_sha256, lock_sha256
 
 if TYPE_CHECKING:
     from piecemeal.training.loop import Training
@@ -21,8 +21,8 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
     s, state = run.settings, run.state
     return {
         **{k: s[k] for k in ("scale", "cohort", "annotation", "method", "seed", "hash")},
-        **git_state(),
-        "source_hash": s["code"],
+        **run.code_state,
+        "source_hash": s["source_hash"],
         "config": s,
         "data_sources": json.loads((run.prepared / "sources.json").read_text()),
         "data_manifest_sha256": file_sha256(run.prepared / "cases.csv"),
@@ -36,7 +36,7 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         "torch": torch.__version__,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(state["seconds"], 3),
-        "gpu_hours": state["seconds"] / 3600 if run.device.type == "cuda" else 0.0,
+        "gpu_hours": 0.0 if state["device"].startswith("cpu") else state["seconds"] / 3600,
         "peak_memory_mib": round(state["peak_memory_mib"], 1),
         "parameters": state["parameters"],
         "steps": state["step"],

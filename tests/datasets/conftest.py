@@ -1,11 +1,14 @@
 """Tiny data sets in their official layouts, written with nibabel."""
 
+import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
+
+from piecemeal import provenance
 
 SPACING = (1.5, 1.5, 10.0)  # x, y, z
 
@@ -63,3 +66,41 @@ def arguments(acdc) -> dict:
         "intensity": "zscore",
         "split": {"seed": 1, "train": 2, "validation": 1, "test": 1},
     }
+
+
+def _hold(folder: Path, held, release, let_go) -> None:
+    with provenance.locked(folder):
+        held.set()
+        release.wait(20)
+        let_go.set()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """`waits(folder, work)`: another process holds the folder, and `work` begins after it ends."""
+
+    def check(folder: Path, work) -> None:
+        context = multiprocessing.get_context("fork")
+        held, release, let_go = context.Event(), context.Event(), context.Event()
+        other = context.Process(target=_hold, args=(folder, held, release, let_go))
+        other.start()
+        assert held.wait(20)
+        before = sorted(folder.iterdir())
+        said = []
+
+        def warning(text, *values):
+            said.append(text % values)
+            assert sorted(folder.iterdir()) == before
+            release.set()  # only now, so that the lock was held when this process asked for it
+
+        monkeypatch.setattr(provenance.log, "warning", warning)
+        try:
+            work()
+        finally:
+            release.set()
+            other.join(20)
+        assert said == [f"{folder} is held by another process; waiting until it ends"]
+        assert let_go.is_set()
+        assert other.exitcode == 0
+
+    return check

@@ -37,7 +37,7 @@ def test_phantom(tmp_path, writer):
     root = fetch.dataset_root(folder)
     assert entry["bytes"] == (root / "patient001/patient001_frame01.nii.gz").stat().st_size
     assert len(layouts.load("acdc").find_cases(root)) == 4
-    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "phantom"]
+    assert sorted(path.name for path in folder.iterdir()) == ["LOCK", "manifest.json", "phantom"]
 
 
 def test_phantom_replaces_an_earlier_or_broken_one(tmp_path, writer):
@@ -67,7 +67,7 @@ def test_failed_phantom_leaves_no_manifest(tmp_path, writer, monkeypatch):
 def test_local_links_and_copies_nothing(tmp_path, acdc):
     folder = tmp_path / "source"
     before = sorted(acdc.rglob("*"))
-    manifest = fetch.fetch_local(folder, acdc, "acdc")
+    manifest = fetch.fetch_local(folder, acdc, "acdc", "hearts")
     assert (folder / "local").is_symlink()
     assert (manifest["source"], manifest["path"], manifest["phantom"]) == (
         "local",
@@ -82,43 +82,57 @@ def test_local_links_and_copies_nothing(tmp_path, acdc):
 
 def test_local_again_with_another_folder(tmp_path, acdc):
     folder = tmp_path / "source"
-    first = fetch.fetch_local(folder, acdc, "acdc")
+    first = fetch.fetch_local(folder, acdc, "acdc", "hearts")
     moved = acdc.rename(tmp_path / "moved")
-    second = fetch.fetch_local(folder, moved, "acdc")
+    second = fetch.fetch_local(folder, moved, "acdc", "hearts")
     assert first["sha256"] == second["sha256"]
     assert (folder / "local").resolve() == moved.resolve()
 
 
 def test_manifest_sum_follows_the_content(tmp_path, acdc):
-    first = fetch.fetch_local(tmp_path / "source", acdc, "acdc")
+    first = fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")
     with (acdc / "patient001" / "Info.cfg").open("a") as file:
         file.write("Height: 184.0\n")
-    assert fetch.fetch_local(tmp_path / "source", acdc, "acdc")["sha256"] != first["sha256"]
+    assert (
+        fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")["sha256"] != first["sha256"]
+    )
 
 
 def test_local_phantom_stays_a_phantom(tmp_path, acdc):
     (acdc / "PHANTOM").touch()
-    assert fetch.fetch_local(tmp_path / "source", acdc, "acdc")["phantom"] is True
+    assert fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")["phantom"] is True
 
 
 def test_local_with_a_bad_patient_leaves_the_choice_to_prepare(tmp_path, acdc, caplog):
     (acdc / "patient001" / "Info.cfg").write_text("ED: 1\n")
-    manifest = fetch.fetch_local(tmp_path / "source", acdc, "acdc")
+    manifest = fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")
     assert len(manifest["files"]) == 3 * 5
     assert "has no ES" in caplog.text
 
 
 def test_local_folder_missing(tmp_path):
     with pytest.raises(InputError) as caught:
-        fetch.fetch_local(tmp_path / "source", tmp_path / "nowhere", "acdc")
+        fetch.fetch_local(tmp_path / "source", tmp_path / "nowhere", "acdc", "hearts")
     text = str(caught.value)
     assert str(tmp_path / "nowhere") in text
-    assert "patient001/Info.cfg" in text
-    assert "config/local.yaml: `local: {acdc: /path}`" in text
+    assert "expected data set hearts with patient001/Info.cfg" in text
+    assert "config/local.yaml: `local: {hearts: /path}`" in text
 
 
 def test_local_folder_of_something_else(tmp_path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(InputError, match=r"no ACDC patient.*config/local\.yaml"):
-        fetch.fetch_local(tmp_path / "source", tmp_path / "photos", "acdc")
+    with pytest.raises(InputError, match=r"no ACDC patient.*local: \{hearts: .*photos"):
+        fetch.fetch_local(tmp_path / "source", tmp_path / "photos", "acdc", "hearts")
     assert not (tmp_path / "source" / "manifest.json").exists()
+
+
+def test_phantom_waits_for_whom_holds_the_folder(tmp_path, writer, waits):
+    waits(tmp_path / "source", lambda: fetch.fetch_phantom(tmp_path / "source", "acdc", 1, 7))
+    assert fetch.read_manifest(tmp_path / "source")["phantom"] is True
+
+
+def test_local_waits_for_whom_holds_the_folder(tmp_path, acdc, waits):
+    waits(
+        tmp_path / "source", lambda: fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")
+    )
+    assert fetch.read_manifest(tmp_path / "source")["source"] == "local"

@@ -1,8 +1,13 @@
 import json
+import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
 
+from piecemeal.datasets import prepare as module
 from piecemeal.datasets.prepare import COLUMNS, prepare
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
@@ -248,10 +253,118 @@ def test_unknown_intensity(store, arguments):
         prepare(store, **arguments)
 
 
+@pytest.mark.parametrize("named", [["patient002", "patient004"], ["patient004", "patient002"]])
+def test_only_named_patients(store, arguments, named):
+    source(arguments)["patients"] = named
+    arguments["split"] = {"seed": 1, "train": 1, "validation": 0, "test": 1}
+    assert set(prepare(store, **arguments).case) == set(named)
+
+
+def test_no_list_of_patients_is_all_of_them(store, arguments):
+    source(arguments)["patients"] = source(arguments)["limit"] = None
+    assert prepare(store, **arguments).case.nunique() == 4
+
+
+def test_limit_counts_the_named_patients(store, arguments):
+    source(arguments)["patients"] = ["patient002", "patient003", "patient004"]
+    source(arguments)["limit"] = 2
+    arguments["split"] = {"seed": 1, "train": 1, "validation": 0, "test": 1}
+    assert set(prepare(store, **arguments).case) == {"patient002", "patient003"}
+
+
+def test_bad_scan_of_a_patient_who_is_not_named_stops_nothing(store, arguments, acdc):
+    (acdc / "patient001" / "Info.cfg").unlink()
+    source(arguments)["patients"] = ["patient002", "patient003", "patient004"]
+    arguments["split"]["train"] = 1
+    assert prepare(store, **arguments).case.nunique() == 3
+
+
+def test_named_patients_that_are_not_there(store, arguments):
+    source(arguments)["patients"] = ["patient001", *(f"patient{n:03d}" for n in range(11, 18))]
+    with pytest.raises(InputError) as caught:
+        prepare(store, **arguments)
+    text = str(caught.value)
+    assert text.startswith("data set acdc in ")
+    assert "7 of the 8 patients of the key sources.acdc.patients in config/scales" in text
+    assert "patient011, patient012, patient013, patient014, patient015, ...; correct" in text
+
+
+def test_named_patient_that_is_excluded(store, arguments):
+    source(arguments)["patients"] = ["patient001", "patient002"]
+    source(arguments)["exclude"] = {"patient002": "motion"}
+    with pytest.raises(InputError, match=r"excluded in config/datasets/acdc\.yaml: patient002;"):
+        prepare(store, **arguments)
+
+
+@pytest.mark.parametrize("entry", ["patient009", "patient001_DE", "patient00"])
+def test_exclusion_of_nothing(store, arguments, entry):
+    source(arguments)["exclude"] = {entry: "motion"}
+    with pytest.raises(InputError, match=f"datasets/acdc.yaml, key exclude.{entry}: matches no"):
+        prepare(store, **arguments)
+
+
+def test_excluded_scan_of_a_patient_whose_scans_are_unknown(store, arguments, acdc):
+    (acdc / "patient001" / "Info.cfg").unlink()
+    source(arguments)["exclude"] = {"patient001_ED": "motion"}
+    with pytest.raises(InputError, match=r"1 scans could not be prepared.*\n.*Info\.cfg"):
+        prepare(store, **arguments)
+
+
 def test_structure_nobody_labels(store, arguments):
     arguments["structures"] = ["myocardium", "liver"]
-    with pytest.raises(InputError, match=r"\['liver'\] occur in the labels of no data set"):
+    with pytest.raises(InputError, match=r"data set acdc does not label \['liver'\]"):
         prepare(store, **arguments)
+
+
+def test_structure_that_one_of_two_data_sets_does_not_label(store, arguments):
+    labels = {1: "right ventricle", 3: "left ventricle"}
+    arguments["sources"]["other"] = source(arguments) | {"labels": labels}
+    with pytest.raises(InputError) as caught:
+        prepare(store, **arguments)
+    text = str(caught.value)
+    assert "data set other does not label ['myocardium']" in text
+    assert "a data set must label all structures of a cohort" in text
+    assert "leave the structure or the data set out of the cohort in config/cohorts" in text
+    assert not (store / "other").exists()
+
+
+def test_two_data_sets_that_label_all(store, arguments):
+    more = source(arguments)["labels"] | {4: "aorta"}
+    arguments["sources"]["other"] = source(arguments) | {"labels": more}
+    assert prepare(store, **arguments).groupby("dataset").size().to_dict() == {
+        "acdc": 8,
+        "other": 8,
+    }
+
+
+def test_prepare_waits_for_whom_holds_the_folder(store, arguments, waits):
+    waits(store, lambda: prepare(store, **arguments))
+    assert len(read_cases(store)) == 8
+    assert sorted(path.name for path in store.iterdir()) == ["LOCK", "acdc", "cases.csv"]
+
+
+def test_workers_of_a_killed_process_let_the_folder_go(store, arguments, monkeypatch):
+    context = multiprocessing.get_context("fork")
+    busy, store_scan = context.Event(), module._store
+
+    def slow(job, files):
+        busy.set()
+        time.sleep(60)
+
+    monkeypatch.setattr(module, "_store", slow)
+    first = context.Process(target=prepare, args=(store,), kwargs={**arguments, "workers": 2})
+    first.start()
+    assert busy.wait(20)
+    os.kill(first.pid, signal.SIGKILL)
+    first.join(20)
+    monkeypatch.setattr(module, "_store", store_scan)
+    second = context.Process(target=prepare, args=(store,), kwargs=arguments)
+    second.start()
+    second.join(20)
+    second.kill()
+    second.join(20)
+    assert second.exitcode == 0
+    assert len(read_cases(store)) == 8
 
 
 def test_structures_beyond_the_grid_are_logged(store, arguments, caplog):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from piecemeal import provenance
 from piecemeal.errors import InputError
 from piecemeal.training import checkpoint as module
 from piecemeal.training.checkpoint import Checkpoint, random_states, restore_random_states
@@ -155,7 +156,7 @@ def test_a_second_process_waits_for_the_first(checkpoint, monkeypatch):
         said.append(text % values)
         release.set()  # only now, so that the lock was held when this process asked for it
 
-    monkeypatch.setattr(module.log, "warning", warning)
+    monkeypatch.setattr(provenance.log, "warning", warning)
     try:
         with checkpoint.locked():
             assert len(said) == 1

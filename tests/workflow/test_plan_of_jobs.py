@@ -1,7 +1,13 @@
 """What a dry run lists, and what changes it."""
 
 import os
+import shlex
+import subprocess
+import sys
 import time
+
+import pytest
+import yaml
 
 
 def test_dry_run_needs_neither_torch_nor_network(project, tmp_path):
@@ -39,14 +45,25 @@ def test_a_finished_workflow_has_nothing_to_do(finished):
     assert finished.planned_jobs() == {}
 
 
-def test_touching_every_file_reruns_nothing(finished_copy):
+@pytest.mark.parametrize(
+    "files",
+    [
+        "config/**/*.yaml",
+        "piecemeal/**/*.py",
+        "workflow/scripts/*.py",
+        "data/**/*.*",
+        "data/**/cases.csv",
+        "results/**/weights.pt",
+        "results/**/*.csv",
+        "results/**/run.json",
+    ],
+)
+def test_touching_files_reruns_nothing(finished_copy, files):
     later = time.time() + 60
-    for folder, _, files in os.walk(finished_copy.folder):
-        if ".snakemake" in folder:
-            continue
-        for name in files:
-            if not os.path.islink(path := os.path.join(folder, name)):
-                os.utime(path, (later, later))
+    touched = [path for path in finished_copy.folder.glob(files) if path.is_file()]
+    assert touched
+    for path in touched:
+        os.utime(path, (later, later))
     assert finished_copy.planned_jobs() == {}
 
 
@@ -93,3 +110,45 @@ def test_an_unreadable_configuration_names_file_and_key(project):
     code, output = project.snakemake("-n", check=False)
     assert code != 0
     assert "config/scales/smoke.yaml: cannot be read as YAML" in output
+
+
+def test_the_stages_of_dvc_are_targets_that_exist(project):
+    stages = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]
+    assert stages.keys() == {"data", "runs", "publish"}
+    for stage in stages.values():
+        snakemake, *arguments = shlex.split(stage["cmd"].replace("${scale}", "smoke"))
+        # Without the rules of earlier stages their files are missing, which is all that may be.
+        _, output = project.run(snakemake, "-n", *arguments, check=False)
+        assert "No rule to produce" not in output
+        assert "Traceback (most recent call last)" not in output
+
+
+def test_a_second_snakemake_in_the_folder_is_refused(project):
+    holder = "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, 2); "
+    holder += "print('held', flush=True); time.sleep(60)"
+    lock = project.folder / ".snakemake/one-at-a-time"
+    lock.parent.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        code, output = project.snakemake("--cores", "1", "data", check=False)
+        other.kill()
+    assert code != 0
+    assert "another snakemake is at work" in output
+    assert not (project.folder / "data").exists()
+
+
+def test_code_that_was_edited_after_planning_is_refused(project):
+    # Planned by the main process, then the reader changes before its job starts.
+    project.edit(
+        "rules/fetch.smk",
+        "rule fetch:\n",
+        "onstart:\n"
+        "    with open('piecemeal/datasets/fetch.py', 'a') as code: code.write('x = 1\\n')\n"
+        "    take_folder()\n\n\n"
+        "rule fetch:\n",
+    )
+    code, output = project.snakemake("--cores", "1", "--until", "fetch", check=False)
+    assert code != 0
+    assert "changed after this workflow was planned" in output.replace("\n", " ")

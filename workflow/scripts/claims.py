@@ -7,7 +7,7 @@ import pandas as pd
 from piecemeal.evaluation.claims import evaluate_claims, load_claims
 from piecemeal.jobs import run_job
 from piecemeal.provenance import write_text
-from piecemeal.publishing.collect import processed, read_scores
+from piecemeal.publishing.collect import processed, read_records, read_scores, refuse_other_data
 
 
 def main(job) -> None:
@@ -15,9 +15,12 @@ def main(job) -> None:
     for path, (paper, given) in zip(
         job.input.claims, job.params.given["papers"].items(), strict=True
     ):
-        scores = read_scores(Path(job.params.runs), given["runs"], given["cohorts"])
+        runs = Path(job.params.runs)
+        refuse_other_data(read_records(runs, given["runs"]), job.params.prepared)
+        scores = read_scores(runs, given["runs"], given["cohorts"])
         scores = processed(scores, given["cohorts"])
-        tested.append(evaluate_claims(paper, load_claims(Path(path)), scores))
+        cohorts = {name: cohort["not_run"] for name, cohort in given["cohorts"].items()}
+        tested.append(evaluate_claims(paper, load_claims(Path(path)), scores, cohorts))
     write_text(Path(job.output.claims), pd.concat(tested).to_csv(index=False))
 
 

@@ -14,7 +14,7 @@ def main(job) -> None:
             folder, settings["layout"], source["cases"], source["seed"], source["options"]
         )
     else:
-        fetch_local(folder, Path(settings["path"]), settings["layout"])
+        fetch_local(folder, Path(settings["path"]), settings["layout"], settings["dataset"])
 
 
 if __name__ == "__main__":

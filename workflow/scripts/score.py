@@ -19,7 +19,7 @@ def main(job) -> None:
     )
     write_text(Path(job.output.scores), scores.to_csv(index=False))
     write_text(Path(job.output.unprocessed), unprocessed.to_csv(index=False))
-    record = {"scoring": job.params.scoring, "rows": len(scores)}
+    record = {"scoring": job.params.settings["hash"], "rows": len(scores)}
     write_text(Path(job.output.record), json.dumps(record) + "\n")
 
 

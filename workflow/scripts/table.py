@@ -5,7 +5,12 @@ from pathlib import Path
 from piecemeal.jobs import run_job
 from piecemeal.papers import Table
 from piecemeal.provenance import write_text
-from piecemeal.publishing.collect import circumstances, read_records, read_scores
+from piecemeal.publishing.collect import (
+    circumstances,
+    read_records,
+    read_scores,
+    refuse_other_data,
+)
 from piecemeal.publishing.formats import to_latex, to_markdown
 from piecemeal.publishing.printed import lay_out
 from piecemeal.publishing.tables import build_table, read_published, treatments
@@ -15,12 +20,13 @@ def main(job) -> None:
     given, runs = job.params.given, Path(job.params.runs)
     spec = Table.model_validate(given["spec"])
     cohorts = given["cohorts"]
+    records = read_records(runs, given["runs"])
+    refuse_other_data(records, job.params.prepared)
     scores = read_scores(runs, given["runs"], cohorts)
     published = read_published(spec, Path(job.params.folder))
     not_run = {name: c["not_run"] for name, c in cohorts.items() if c["not_run"]}
     rows = build_table(spec, scores, published, not_run)
     done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
-    records = read_records(runs, given["runs"])
     printed = lay_out(spec, rows, published, circumstances(given["scale"], cohorts, records, done))
     write_text(Path(job.output.markdown), to_markdown(printed))
     write_text(Path(job.output.latex), to_latex(printed))

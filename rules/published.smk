@@ -1,0 +1,49 @@
+"""What a scale publishes, and what each of these files is made from."""
+
+from piecemeal.publishing import parameters
+
+
+def papers(scale):
+    return plan(scale).papers
+
+
+def tables(scale):
+    """Every table of a scale, in long form."""
+    return [
+        f"results/{scale}/tables/{paper}_{table.key}.csv"
+        for paper in papers(scale)
+        for table in planner().paper(paper).tables
+    ]
+
+
+def figures(scale):
+    return [
+        f"results/{scale}/figures/{paper}_{figure.key}.png"
+        for paper in papers(scale)
+        for figure in planner().paper(paper).figures
+    ]
+
+
+def published(scale):
+    """Everything that the default target asks for."""
+    whole = [f"results/{scale}/{name}" for name in ("claims.csv", "report.html")]
+    return tables(scale) + figures(scale) + whole
+
+
+def prepared_folders(scale, runs):
+    """The prepared folders of the cohorts that `runs` use."""
+    used = sorted({run.split("/")[0] for run in runs})
+    return {cohort: prepared_folder(scale, cohort) for cohort in used}
+
+
+def cohorts_of(wildcards):
+    return prepared_folders(wildcards.scale, runs_of(wildcards))
+
+
+def runs_of(wildcards):
+    return [entry["run"] for entry in arms(wildcards)]
+
+
+def published_numbers(wildcards):
+    spec = parameters.table_spec(planner(), wildcards.paper, wildcards.table)
+    return f"config/papers/{wildcards.paper}/{spec.published.file}"
