@@ -249,8 +249,9 @@ class Training:
                 f"{self.name}: no validation loss was finite; lower optimiser.learning_rate in "
                 f"config/methods/{self.settings['method']}.yaml"
             )
-        with replacing(weights) as temporary:
-            torch.save(self.state["best_weights"], temporary)
+        # By an open file: given a name, torch writes it into the file, and it differs every time.
+        with replacing(weights) as temporary, temporary.open("wb") as file:
+            torch.save(self.state["best_weights"], file)
         columns = ["step", "loss", "lr", "seconds", "validation_loss", "validation_dice"]
         rows = pd.DataFrame(self.state["history"], columns=columns)
         write_text(history, rows.to_csv(index=False))

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 
-import torch
 import yaml
 
 from piecemeal.datasets.phantoms import load as load_phantom
@@ -14,10 +13,10 @@ from piecemeal.datasets.phantoms import load as load_phantom
 RUNS = "results/smoke/runs"
 
 
-def weights(project) -> dict[str, dict[str, torch.Tensor]]:
+def weights(project) -> dict[str, bytes]:
     folder = project.folder / RUNS
     return {
-        path.parent.relative_to(folder).as_posix(): torch.load(path, weights_only=True)
+        path.parent.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("weights.pt"))
     }
 
@@ -45,11 +44,7 @@ def test_kill_9_of_snakemake_and_its_jobs_loses_nothing(project, finished):
         running.wait()
     project.run(*command)  # nothing to unlock, nothing to clean up
 
-    found = weights(project)
-    assert found.keys() == expected.keys()
-    for run, tensors in expected.items():
-        for name, tensor in tensors.items():
-            assert torch.equal(found[run][name], tensor), f"{run}: {name}"
+    assert weights(project) == expected
 
 
 def test_one_bad_scan_stops_its_cohort_only(project):
