@@ -39,7 +39,8 @@ def read_scores(
         if treatment != AS_PREDICTED:
             files["scores_unprocessed.csv"] = AS_PREDICTED
         for name, postprocessing in files.items():
-            rows = pd.read_csv(place / name, dtype={"case": str}).fillna({"phase": ""})
+            rows = pd.read_csv(place / name, dtype={"case": str, "phase": str})
+            rows = rows.fillna({"phase": ""})
             tables.append(rows.assign(arm=entry["arm"], postprocessing=postprocessing))
     if not tables:
         raise InputError(f"{folder}: the paper has no runs at this scale; add its cohorts to it")
@@ -87,7 +88,6 @@ def refuse_other_data(records: Sequence[Mapping[str, Any]], prepared: Mapping[st
 
 def circumstances(
     scale: Mapping[str, Any],
-    cohorts: Mapping[str, Mapping[str, Any]],
     records: Sequence[Mapping[str, Any]],
     postprocessing: Mapping[str, str],
 ) -> Circumstances:

@@ -33,7 +33,7 @@ def draw(
     """
     entries, cohorts = given["runs"], given["cohorts"]
     records = collect.read_records(runs, entries)
-    sources = collect.circumstances(given["scale"], cohorts, records, {})
+    sources = collect.circumstances(given["scale"], records, {})
     phantom = any(sources.is_phantom(record["cohort"]) for record in records)
     note = f"Scale {given['scale']['title']}" + (", built-in phantoms" if phantom else "")
     if isinstance(spec, TrainingCurves):

@@ -36,7 +36,7 @@ def paper_section(
         spec = Table.model_validate(content)
         rows = pd.read_csv(tables / f"{key}_{spec.key}.csv")
         done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
-        known = circumstances(given["scale"], given["cohorts"], records, done)
+        known = circumstances(given["scale"], records, done)
         printed.append(lay_out(spec, rows, read_published(spec, papers / key), known))
     drawn = [
         ReportFigure(spec.title, spec.caption, figures / f"{key}_{spec.key}.png")

@@ -27,7 +27,7 @@ def main(job) -> None:
     not_run = {name: c["not_run"] for name, c in cohorts.items() if c["not_run"]}
     rows = build_table(spec, scores, published, not_run)
     done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
-    printed = lay_out(spec, rows, published, circumstances(given["scale"], cohorts, records, done))
+    printed = lay_out(spec, rows, published, circumstances(given["scale"], records, done))
     write_text(Path(job.output.markdown), to_markdown(printed))
     write_text(Path(job.output.latex), to_latex(printed))
     write_text(Path(job.output.long), rows.to_csv(index=False))
