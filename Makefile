@@ -7,7 +7,7 @@ CORES  ?= all
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test lint format lock reference clean
+.PHONY: setup demo test lint format lock benchmark reference clean
 
 setup: $(VENV)/.ready ## make the virtual environment from the lock
 
@@ -43,13 +43,19 @@ lock: ## write requirements.lock anew from what is installed in $(VENV)
 	   $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
+benchmark: setup ## time us beside others: NAME=metrics
+	@test -f "benchmarks/$(NAME).py" || { echo "say which: make benchmark NAME=metrics"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .peers \
+	  --requirement benchmarks/requirements.txt
+	PYTHONPATH=.peers OMP_NUM_THREADS=1 python benchmarks/$(NAME).py
+
 # No weights and no figures: those show images of patients, which may not be ours to pass on.
-reference: ## copy the tables, claims, scores and run records of SCALE to docs/reference/SCALE
+reference: ## copy the tables, ranks, claims, scores and run records of SCALE to docs/reference/SCALE
 	@test -d "results/$(SCALE)/tables" || { echo "say which scale: make reference SCALE=pocket"; exit 1; }
 	rm -rf docs/reference/$(SCALE) && mkdir -p docs/reference/$(SCALE)
-	cd results/$(SCALE) && cp --parents -r claims.csv tables $(CURDIR)/docs/reference/$(SCALE)
+	cd results/$(SCALE) && cp --parents -r claims.csv tables ranks $(CURDIR)/docs/reference/$(SCALE)
 	cd results/$(SCALE) && cp --parents runs/*/*/*/*/run.json runs/*/*/*/*/scores*.csv \
-	  runs/*/*/*/*/history.csv $(CURDIR)/docs/reference/$(SCALE)
+	  runs/*/*/*/*/scores.json runs/*/*/*/*/history.csv $(CURDIR)/docs/reference/$(SCALE)
 
 clean: ## delete what the workflow made (data/, results/), not the environment
 	rm -rf data results .snakemake
