@@ -1,5 +1,6 @@
 """Claims on score tables built to support them, to contradict them, and to decide nothing."""
 
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
@@ -7,18 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from piecemeal.errors import InputError
 from piecemeal.evaluation.claims import (
     COLUMNS,
+    Claim,
     Close,
     LargerGain,
     Superior,
     evaluate_claims,
     load_claims,
 )
+from piecemeal.evaluation.statistics import mean_over_cases, paired_permutation_p
 
-CONFIG = Path(__file__).parents[2] / "config" / "papers" / "kemnitz2018"
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config" / "papers" / "kemnitz2018"
+REFERENCE = ROOT / "docs" / "reference" / "pocket"
 COMMON = {
     "statement": "One is better.",
     "quote": "We found it better.",
@@ -75,6 +82,7 @@ def scores(differences, other_differences=None, metric="dice", seeds=(0, 1), **c
             "status": "ok",
             "dice": 0.8,
             "hd_mm": 8.0,
+            "diagonal_mm": 100.0,
         }
         | {metric: 0.8 + i / 1000 + (difference if arm == "one" else 0)}
         | columns
@@ -125,10 +133,24 @@ def test_superior(differences, expected):
     ],
 )
 def test_close(differences, expected):
+    assert verdict(close(), scores(differences)) == expected
+
+
+@pytest.mark.parametrize("differences", [spread(0.01, 0.03), spread(0.09, 0.03)])
+def test_closeness_tests_the_difference_minus_the_margin(differences):
     row = evaluate([close()], scores(differences)).iloc[0]
-    assert row.verdict == expected
-    assert np.isnan(row.p_value)
-    assert np.isnan(row.p_holm)
+    # All of 12 patients differ by less than the margin, or all by more: 2 of 2^12 sign patterns.
+    assert row.p_value == pytest.approx(2 / 2**12)
+    assert row.difference == pytest.approx(differences.mean())
+
+
+def test_closeness_needs_a_significant_test():
+    # Nine patients a little beyond the margin, five far within: the ranks cannot be sure.
+    table = scores(np.append(spread(0.06, 0.005, n=9), spread(-0.2, 0.03, n=5)))
+    row = evaluate([close()], table).iloc[0]
+    assert row.ci_high < 0.05
+    assert row.p_value > 0.05
+    assert row.verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +163,42 @@ def test_close(differences, expected):
 )
 def test_larger_gain(gain, other_gain, expected):
     assert verdict(larger_gain(), scores(gain, other_gain)) == expected
+
+
+def test_a_larger_gain_needs_a_gain():
+    # In b arm one is far worse; in a it is no better.
+    losses = spread(-0.3, 0.03)
+    row = evaluate([larger_gain()], scores(spread(0, 0.03), losses)).iloc[0]
+    assert row.ci_low > 0
+    assert row.p_holm < 0.05
+    assert row.verdict == "inconclusive"
+    assert verdict(larger_gain(), scores(spread(0.05, 0.03), losses)) == "supported"
+    # The claim is wrong where the gain is smaller, whether there is one or not.
+    assert verdict(larger_gain(), scores(losses, spread(0, 0.03))) == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("claim", "differences", "other_differences"),
+    [
+        (superior(), spread(0.04, 0.03), None),
+        # Arm one should be the better one and is the worse one, by more than the margin.
+        (close(), spread(-0.09, 0.03), None),
+        (larger_gain(), spread(0.05, 0.02), spread(0.01, 0.02)),
+    ],
+    ids=["superior", "close", "larger_gain"],
+)
+@pytest.mark.parametrize("test", ["wilcoxon", "permutation"])
+def test_verdicts_change_when_the_arms_scores_are_swapped(
+    claim, differences, other_differences, test
+):
+    claim = claim.model_copy(update={"test": test})
+    table = scores(differences, other_differences)
+    assert verdict(claim, table) == "supported"
+    assert verdict(claim, swapped(table, "one", "two")) == "contradicted"
+
+
+def swapped(table, first, second):
+    return table.assign(arm=table["arm"].replace({first: second, second: first}))
 
 
 # ---- numbers ----
@@ -163,26 +221,40 @@ def test_row_of_claims_csv():
     assert (row.n_cases, row.n_seeds) == (12, 2)
 
 
-def test_holm_runs_over_the_tested_claims_only():
-    claims = [superior(), close(), superior(claim="again"), superior(claim="gone", cohort="thigh")]
-    table = evaluate(claims, scores(spread(0.04, 0.03)))
-    assert table.claim.tolist() == ["one_beats_two", "two_is_close", "again"]
-    assert table.p_holm[0] == pytest.approx(2 * table.p_value[0])
+@pytest.mark.parametrize("claim", [superior(), close(), larger_gain()])
+def test_the_named_test_gives_the_p_value(claim):
+    random = np.random.default_rng(0)
+    table = scores(random.normal(0.04, 0.05, size=12), random.normal(0, 0.05, size=12))
+    exact = evaluate([claim.model_copy(update={"test": "permutation"})], table).iloc[0]
+    shift = claim.margin if claim.kind == "close" else 0
+    tested = claim.differences(claim.pairs(table)) - shift
+    assert exact.p_value == paired_permutation_p(tested)
+    assert exact.p_value != evaluate([claim], table).p_value[0]
+
+
+def test_holm_runs_over_all_claims_that_were_run():
+    claims = [superior(), close(), larger_gain(), superior(claim="gone", cohort="thigh")]
+    table = evaluate(claims, scores(spread(0.04, 0.03), spread(0.05, 0.03)))
+    assert table.claim.tolist() == ["one_beats_two", "two_is_close", "more_in_a"]
+    assert table.p_holm[0] == pytest.approx(3 * table.p_value[0])
+    assert table.p_holm.notna().all()
 
 
 def test_correction_can_take_a_verdict_away():
     # 6 patients: p = 2 / 64 alone, 4 / 64 as one of two.
     table = scores(spread(0.04, 0.03, n=6))
     assert verdict(superior(), table) == "supported"
-    both = evaluate([superior(), superior(claim="again")], table)
+    both = evaluate([superior(), close(margin=0.2)], table)
+    assert both.p_value.tolist() == pytest.approx([2 / 64] * 2)
     assert both.verdict.tolist() == ["inconclusive"] * 2
 
 
 def test_patients_are_the_unit_not_scans():
-    # 5 patients, each with 2 phases, 2 structures and 2 seeds, are still 5.
-    table = evaluate([superior(), close()], scores(spread(0.04, 0.03, n=5)))
-    assert table.n_cases.tolist() == [5, 5]
-    assert table.verdict.tolist() == ["inconclusive"] * 2
+    # 5 patients, each with 2 phases, 2 structures and 2 seeds, are still 5: too few for a test.
+    for claim in (superior(), close(margin=0.2), superior(test="permutation")):
+        table = evaluate([claim], scores(spread(0.04, 0.03, n=5)))
+        assert table.p_value[0] == pytest.approx(2 / 2**5)
+        assert (table.n_cases[0], table.verdict[0]) == (5, "inconclusive")
 
 
 def test_same_case_name_in_two_datasets_is_two_patients():
@@ -234,7 +306,7 @@ def test_inventing_in_every_patient_decides():
     table = scores(np.zeros(8))
     absent = table.structure == "a"
     table.loc[absent & (table.arm == "one"), ["status", "dice"]] = ["both_empty", np.nan]
-    table.loc[absent & (table.arm == "two"), ["status", "dice"]] = ["invented", 0.0]
+    table.loc[absent & (table.arm == "two"), ["status", "dice"]] = ["invented", np.nan]
     result = evaluate([superior(), close(), larger_gain()], table)
     # Structure a: 1 against 0; structure b: no difference.
     assert result.difference.tolist() == pytest.approx([0.5, 0.5, 1.0])
@@ -250,60 +322,140 @@ def test_inventing_by_both_arms_is_a_tie():
 
 
 @pytest.mark.parametrize(
-    ("one", "two"),
+    ("one", "two", "expected"),
     [
-        ("missed", "ok"),
-        ("ok", "missed"),
-        ("missed", "missed"),
-        ("invented", "both_empty"),
-        ("both_empty", "invented"),
-        ("invented", "invented"),
+        ("missed", "ok", -93),
+        ("ok", "missed", 93),
+        ("missed", "missed", 0),
+        ("invented", "both_empty", -100),
+        ("both_empty", "invented", 100),
+        ("invented", "invented", 0),
     ],
 )
-def test_a_distance_that_is_lacking_forbids_a_verdict(one, two):
-    claims = [
-        superior(metric="hd_mm"),
-        close(metric="hd_mm", margin=2),
-        larger_gain(metric="hd_mm"),
-    ]
-    # One is shorter by 1 mm in structure a, as long in structure b.
-    table = scores(np.full(8, -1.0), np.zeros(8), metric="hd_mm")
-    assert evaluate(claims, table).verdict.tolist() == ["supported"] * 3
-
-    # In one phase of one patient and one seed: a single pair of 64.
+def test_a_distance_that_is_lacking_counts_the_diagonal(one, two, expected):
+    # In one phase of one patient and one seed; the diagonal of every scan is 100 mm long.
+    table = scores(np.zeros(8), metric="hd_mm")
     here = (table.phase == "ED") & (table.seed == 0)
     for arm, status in (("one", one), ("two", two)):
         value = 7.0 if status == "ok" else np.nan
         table.loc[here & of(table, arm), ["status", "hd_mm"]] = [status, value]
+    claims = [superior(metric="hd_mm"), close(metric="hd_mm"), larger_gain(metric="hd_mm")]
     result = evaluate(claims, table)
-    assert result.verdict.tolist() == ["inconclusive"] * 3
-    # The other pairs are still described: patient000, seed 0 averages over 3 pairs, not 4.
-    mean = (7 * 1 / 2 + (1 / 3 + 1 / 2) / 2) / 8
-    assert result.difference.tolist() == pytest.approx([mean, mean, 1])
-    assert result.ci_low.notna().all()
+    # One of 2 phases and 2 seeds, of 8 patients, in one of 2 structures or in a minus b.
+    share = expected / 4 / 8
+    assert result.difference.tolist() == pytest.approx([share / 2, share / 2, share])
     assert result.n_cases.tolist() == [8, 8, 8]
 
 
-def test_a_patient_without_any_distance_is_not_counted():
-    table = scores(np.full(8, -1.0), metric="hd_mm")
-    missed = (table.arm == "two") & (table.case == "patient000")
-    table.loc[missed, ["status", "hd_mm"]] = ["missed", np.nan]
+def test_the_diagonal_is_that_of_the_scan():
+    table = scores(np.zeros(8), seeds=(0,), metric="hd_mm")
+    longer = (table.case == "patient001") & (table.phase == "ES")
+    table.loc[longer, "diagonal_mm"] = 300.0
+    lost = of(table, "two", case="patient001")
+    table.loc[lost, ["status", "hd_mm"]] = ["missed", np.nan]
     row = evaluate([superior(metric="hd_mm")], table).iloc[0]
-    assert (row.n_cases, row.verdict) == (7, "inconclusive")
-    assert row.difference == pytest.approx(1)
+    found = 0.8 + 1 / 1000
+    assert row.difference == pytest.approx((100 - found + 300 - found) / 2 / 2 / 8)
 
 
-def test_distances_lacking_where_both_are_rightly_empty_or_not_asked_for_do_not_matter():
+def test_misses_decide_a_claim_on_distances():
+    table = scores(np.full(8, 1.0), metric="hd_mm")
+    assert verdict(superior(metric="hd_mm"), table) == "contradicted"
+    lost = (table.arm == "two") & (table.structure == "a")
+    table.loc[lost, ["status", "hd_mm"]] = ["missed", np.nan]
+    assert verdict(superior(metric="hd_mm"), table) == "supported"
+    assert verdict(close(metric="hd_mm", margin=2), table) == "contradicted"
+
+
+def test_distances_that_are_rightly_empty_do_not_matter():
     table = scores(np.full(8, -1.0), np.zeros(8), metric="hd_mm")
     absent = (table.structure == "a") & (table.case == "patient000")
     table.loc[absent, ["status", "hd_mm"]] = ["both_empty", np.nan]
-    assert verdict(superior(metric="hd_mm"), table) == "supported"
+    row = evaluate([superior(metric="hd_mm")], table).iloc[0]
+    # Patient 0 has structure b alone, without a difference; the other 7 differ by 1 in a.
+    assert row.difference == pytest.approx(7 * (1 / 2) / 8)
 
-    # Structure c is no part of what the claim says of a and b.
-    rest = table[table.structure == "a"].assign(structure="c", status="missed", hd_mm=np.nan)
-    table = pd.concat([table, rest])
-    assert verdict(larger_gain(metric="hd_mm"), table) == "supported"
-    assert verdict(superior(metric="hd_mm"), table) == "inconclusive"
+
+def test_structures_that_a_claim_does_not_name_do_not_matter():
+    table = scores(np.full(8, -1.0), np.zeros(8), metric="hd_mm")
+    rest = table[table.structure == "a"].assign(structure="c")
+    rest.loc[rest.arm == "one", ["status", "hd_mm"]] = ["missed", np.nan]
+    with_rest = pd.concat([table, rest])
+    assert evaluate([larger_gain(metric="hd_mm")], with_rest).difference[0] == pytest.approx(1)
+    assert evaluate([superior(metric="hd_mm")], with_rest).difference[0] < -30
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric"),
+    [
+        ({"status": "missed", "hd_mm": np.nan, "diagonal_mm": np.nan}, "hd_mm"),
+        ({"hd_mm": np.nan}, "hd_mm"),
+        ({"dice": np.nan}, "dice"),
+    ],
+    ids=["diagonal", "distance", "dice"],
+)
+def test_a_score_that_should_be_there_is_asked_for(changes, metric):
+    table = scores(np.zeros(8))
+    here = of(table, "two", case="patient003") & (table.phase == "ES") & (table.seed == 1)
+    table.loc[here, list(changes)] = list(changes.values())
+    with pytest.raises(InputError) as error:
+        evaluate([superior(metric=metric)], table)
+    for named in ("one_beats_two", metric, "two", "acdc, patient003, ES, a, 1", "delete"):
+        assert named in str(error.value)
+
+
+def test_a_claim_on_dice_needs_no_diagonal():
+    table = scores(spread(0.04, 0.03)).drop(columns="diagonal_mm")
+    assert verdict(superior(), table) == "supported"
+
+
+# ---- a method that drops an organ gets worse ----
+
+DISTANCES = ["assd_mm", "hd_mm", "hd95_mm"]
+PLACES = [(case, structure, seed) for case in "xyz" for structure in "ab" for seed in (0, 1)]
+
+
+@st.composite
+def scores_of_an_arm(draw, arm):
+    """Any scores; a distance is at most the scan's diagonal, a miss may be there already."""
+    rows = []
+    for case, structure, seed in PLACES:
+        lost = draw(st.sampled_from([False, False, False, True]))
+        row = {"cohort": "heart", "arm": arm, "dataset": "acdc", "case": case, "phase": "ED"}
+        row |= {"structure": structure, "seed": seed, "diagonal_mm": 100.0 + ord(case)}
+        row |= {"status": "missed" if lost else "ok"}
+        row["dice"] = 0.0 if lost else draw(st.floats(0, 1))
+        for metric in DISTANCES:
+            row[metric] = np.nan if lost else draw(st.floats(0, row["diagonal_mm"]))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("metric", ["dice", *DISTANCES])
+@pytest.mark.parametrize(("arm", "sign"), [("one", 1), ("two", -1)])
+@settings(deadline=None, max_examples=20)
+@given(
+    one=scores_of_an_arm("one"),
+    two=scores_of_an_arm("two"),
+    dropped=st.sets(st.sampled_from(PLACES), min_size=1),
+)
+def test_a_method_that_drops_an_organ_gets_worse(metric, arm, sign, one, two, dropped):
+    table = pd.concat([one, two], ignore_index=True)
+    places = pd.Series(list(zip(table.case, table.structure, table.seed, strict=True)))
+    lost = (table.arm == arm) & places.isin(dropped)
+
+    for claim in (superior(metric=metric), close(metric=metric), larger_gain(metric=metric)):
+        # A larger gain in a than in b is about a: a loss in b speaks for it, see the class.
+        here = lost & (table.structure == "a") if claim.kind == "larger_gain" else lost
+        after = table.copy()
+        after.loc[here, "status"] = "missed"
+        after.loc[here, "dice"] = 0.0
+        after.loc[here, DISTANCES] = np.nan
+        before, now = (
+            mean_over_cases(claim.differences(claim.pairs(scored))) for scored in (table, after)
+        )
+        # The difference counts for arm one.
+        assert sign * now <= sign * before + 1e-9
 
 
 def test_nothing_to_compare_is_inconclusive():
@@ -393,6 +545,9 @@ def test_reads_a_file(tmp_path):
         ({"claim": "SLAC wins"}, "claim"),
         ({"kind": "close", "margin": -1, "margin_reason": "x"}, "margin"),
         ({"kind": "close"}, "margin_reason"),
+        ({"test": "t-test"}, "test"),
+        ({"worse": "one"}, "better and worse are both one"),
+        ({"kind": "larger_gain", "structures": ["a", "b"], "others": ["b"]}, "others: b"),
     ],
 )
 def test_a_wrong_key_names_file_and_key(tmp_path, changes, named):
@@ -409,6 +564,20 @@ def test_ids_must_differ(tmp_path):
     path.write_text(yaml.safe_dump({"claims": content["claims"] * 2}))
     with pytest.raises(InputError, match="repeated: one_beats_two"):
         load_claims(path)
+
+
+def test_a_file_names_the_test(tmp_path):
+    (claim,) = load_claims(written(tmp_path, test="permutation"))
+    assert isinstance(claim, Claim)
+    assert claim.test == "permutation"
+    assert superior().test == "wilcoxon"
+
+
+def test_a_wrong_claim_is_found_before_any_is_tested():
+    # The first claim could not be tested: its scores are there twice.
+    table = scores(np.zeros(8))
+    with pytest.raises(InputError, match="arm three"):
+        evaluate([superior(), superior(claim="b", worse="three")], pd.concat([table, table]))
 
 
 # ---- the claims of the paper ----
@@ -428,3 +597,31 @@ def test_kemnitz_margins_follow_from_the_published_table():
     shortfall = (means["xent-ub"] - means["slac"]).groupby("anatomy").max()
     margins = {c.cohort: c.margin for c in load_claims(CONFIG / "claims.yaml") if c.kind == "close"}
     assert margins == pytest.approx(shortfall.to_dict())
+
+
+@cache
+def reference_scores():
+    """Scores of a real run on ACDC. All claims are on Dice, so no diagonal is needed."""
+    files = sorted(REFERENCE.glob("runs/*/*/*/*/scores.csv"))
+    runs = pd.read_csv(CONFIG / "runs.tsv", sep="\t")
+    return pd.concat(map(pd.read_csv, files)).merge(runs, on=["cohort", "annotation", "method"])
+
+
+def evaluate_reference(claims, table):
+    return evaluate(claims, table, "kemnitz2018", {"cardiac": None, "thigh": "private data"})
+
+
+def test_reference_scores_give_the_reference_verdicts():
+    committed = pd.read_csv(REFERENCE / "claims.csv")
+    found = evaluate_reference(load_claims(CONFIG / "claims.yaml"), reference_scores())
+    assert found["claim"].tolist() == committed["claim"].tolist()
+    assert found["verdict"].tolist() == committed["verdict"].tolist()
+    assert found["difference"].tolist() == pytest.approx(committed["difference"].tolist())
+    assert set(found["verdict"]) == {"supported", "inconclusive"}
+
+
+def test_reference_verdicts_flip_when_the_arms_scores_are_swapped():
+    for claim in load_claims(CONFIG / "claims.yaml"):
+        if claim.kind == "superior" and claim.cohort == "cardiac":
+            table = swapped(reference_scores(), claim.better, claim.worse)
+            assert evaluate_reference([claim], table)["verdict"].tolist() == ["contradicted"]
