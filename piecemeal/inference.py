@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,6 +11,29 @@ from torch import nn
 from piecemeal.datasets.grid import resample_from_grid
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.methods._base import Method
+
+
+class ForwardPasses:
+    """Counts the single inputs, slices or windows, that `network` evaluates in a `with` block.
+
+    `count` is 8 after a batch of 8, whoever asks for it: method, ensemble or sliding window. It is
+    0 without a network.
+    """
+
+    def __init__(self, network: nn.Module | None):
+        self.network, self.count = network, 0
+
+    def __enter__(self) -> ForwardPasses:
+        if self.network is not None:
+            self._hook = self.network.register_forward_hook(self._add)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.network is not None:
+            self._hook.remove()
+
+    def _add(self, network: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self.count += len(inputs[0])
 
 
 def predict(method: Method, network: nn.Module | None, scan: PreparedScan) -> np.ndarray:

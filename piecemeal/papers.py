@@ -11,15 +11,14 @@ import csv
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from piecemeal.config import Name, Strict, load_model, validate
 from piecemeal.errors import InputError
+from piecemeal.table_specs import Key, Table, TablesFile
 
 # What `postprocessing` says of a prediction to which nothing was done.
 AS_PREDICTED = "as predicted"
-
-Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 
 
 class Paper(Strict):
@@ -42,94 +41,6 @@ class PaperRun(Strict):
     cohort: Name = Field(description="file in config/cohorts")
     annotation: Name = Field(description="annotation of that cohort")
     method: Name = Field(description="file in config/methods")
-
-
-class Metric(Strict):
-    """One measure of a table."""
-
-    name: str = Field(description="name in the table and in the published numbers")
-    score: Literal["dice", "assd_mm", "hd_mm", "hd95_mm"] = Field(description="column of scores")
-    unit: str = Field(description="unit; must be the published one ('1' for a fraction)")
-    decimals: int = Field(ge=0, le=6, description="digits after the point in print")
-    better: Literal["higher", "lower"] = Field(description="which direction is better")
-    printed: bool = Field(True, description="false: in the csv only")
-    miss_counts: float | None = Field(
-        None,
-        description="distances: what a missed or invented structure counts in the code the paper "
-        "cites; adds the rows 'where found' and 'a miss counts ...'",
-    )
-
-    @property
-    def is_distance(self) -> bool:
-        """Whether a missed structure leaves the measure undefined instead of zero."""
-        return self.score != "dice"
-
-
-class Arm(Strict):
-    """One row of a table."""
-
-    name: str = Field(description="arm in runs.tsv")
-    label: str = Field(description="what markdown and html print")
-    tex: str = Field(description="what LaTeX prints; inserted as it is")
-    role: Literal["compared", "floor", "ceiling"] = Field(
-        "compared", description="the best of the compared arms is printed in bold"
-    )
-
-
-class Column(Strict):
-    """One structure (in one phase) of a table."""
-
-    name: str = Field(description="name in the csv and in the published numbers")
-    heading: str = Field(description="what is printed above the column")
-    structure: str = Field(description="structure in the scores")
-    phase: str = Field("", description="phase in the scores; empty where there are none")
-
-
-class Half(Strict):
-    """One anatomy of a table: a cohort and its columns."""
-
-    setting: str = Field(description="name in the csv and in the published numbers")
-    cohort: Name = Field(description="cohort in runs.tsv")
-    columns: list[Column] = Field(min_length=1, description="columns in printed order")
-    average: str | None = Field(
-        None, description="name of the column of column means; null: there is none"
-    )
-
-
-class PublishedNumbers(Strict):
-    """The paper's own numbers: a csv in the paper's folder."""
-
-    file: str = Field(description="path below the paper's folder")
-    rename: dict[str, Literal["method", "base", "setting", "column"]] = Field(
-        {}, description="columns of that file that are called differently here"
-    )
-
-
-class Table(Strict):
-    """One printed table."""
-
-    key: Key = Field(description="second part of the output's name, as in <paper>_<key>.csv")
-    label: str = Field(description="what the paper calls it, as in 'Table 2'")
-    title: str = Field(description="caption")
-    base: str = Field(description="network all arms share")
-    published: PublishedNumbers
-    metrics: list[Metric] = Field(min_length=1, description="measures in printed order")
-    arms: list[Arm] = Field(min_length=1, description="rows in printed order")
-    halves: list[Half] = Field(min_length=1, description="parts of the table, one below another")
-    columns_per_block: int = Field(2, gt=0, description="structures side by side in print")
-    remarks: list[str] = Field([], description="further lines of the footer")
-
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Table:
-        for what, names in {
-            "metrics": [m.name for m in self.metrics],
-            "arms": [a.name for a in self.arms],
-            "halves": [h.setting for h in self.halves],
-            **{f"columns of {h.setting}": [c.name for c in h.columns] for h in self.halves},
-        }.items():
-            if len(set(names)) < len(names):
-                raise ValueError(f"{what}: every name must occur once, got {names}")
-        return self
 
 
 class FigureBase(Strict):
@@ -164,12 +75,6 @@ class CaseScores(FigureBase):
 
 
 Figure = Annotated[QualitativeFigure | TrainingCurves | CaseScores, Field(discriminator="kind")]
-
-
-class TablesFile(Strict):
-    """tables.yaml."""
-
-    tables: list[Table] = Field(description="tables of the paper")
 
 
 class FiguresFile(Strict):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +14,11 @@ import pandas as pd
 import torch
 
 from piecemeal import methods
+from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.evaluation.components import largest_component
 from piecemeal.evaluation.metrics import evaluate
-from piecemeal.inference import predict
+from piecemeal.inference import ForwardPasses, predict, slice_probabilities
 from piecemeal.training.loop import load_network
 
 log = logging.getLogger(__name__)
@@ -28,15 +30,27 @@ COLUMNS = [
 ]
 
 
+class RunScores(NamedTuple):
+    """Scores of a run: two tables in the columns of scores.csv, one row a scan and structure.
+
+    `processed`: as the cohort asks to score (largest components kept where it says so);
+    `unprocessed`: of the predictions as they came; `scans`: what belongs to a scan as a whole, one
+    entry each: dataset, case, phase, diagonal_mm, seconds, forward_passes.
+    """
+
+    processed: pd.DataFrame
+    unprocessed: pd.DataFrame
+    scans: list[dict[str, Any]]
+
+
 def score_run(
     settings: dict[str, Any], prepared: Path, weights: Path, predictions: Path, threads: int = 1
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> RunScores:
     """Predict and score the test scans of a run.
 
     settings: the run's, as in the plan; predictions: folder for `<dataset>/<scan>.nii.gz`.
-    Returns two tables in the columns of scores.csv, one row a scan and structure: as the cohort
-    asks to score (largest components kept where it says so), and of the prediction as it came.
-    `seconds` is the time to predict the scan, the same in all its rows.
+    `seconds` is the time to predict the scan, the same in all its rows; `forward_passes` counts the
+    slices or windows that the network evaluated for it.
     """
     torch.set_num_threads(threads)
     method = methods.load(
@@ -48,25 +62,42 @@ def score_run(
     kept = [i for i, name in names.items() if name in settings["largest_component"]]
 
     cases = read_cases(prepared)
-    processed, raw = [], []
+    processed, raw, scans = [], [], []
     for row in cases[cases["split"] == "test"].itertuples(index=False):
         scan = PreparedScan(prepared / row.dataset / row.scan)
-        start = time.perf_counter()
-        prediction = predict(method, network, scan)
-        seconds = time.perf_counter() - start
+        if network is not None and not scans:
+            # The first forward pass of a process also loads kernels and sets up threads and memory:
+            # one slice pays for that, untimed, so that the first scan's seconds are like the rest.
+            slice_probabilities(method, network, scan.image[:1])
+        with ForwardPasses(network) as passes:
+            start = time.perf_counter()
+            prediction = predict(method, network, scan)
+            seconds = round(time.perf_counter() - start, 4)
+        identity = {"dataset": row.dataset, "case": row.case, "phase": row.phase}
+        scans.append(
+            identity
+            | {"diagonal_mm": round(diagonal_mm(scan.geometry), 4), "seconds": seconds}
+            | {"forward_passes": passes.count}
+        )
         cleaned = largest_component(prediction, kept)
         _write(predictions / row.dataset / f"{row.scan}.nii.gz", cleaned, scan)
         for table, volume in ((processed, cleaned), (raw, prediction)):
-            scores = evaluate(volume, np.asarray(scan.reference), names, scan.geometry.spacing)
+            scores = evaluate(
+                volume, np.asarray(scan.reference), names, scan.geometry.spacing, threads=threads
+            )
             table.append(
-                scores.rename(columns={"label": "structure"}).assign(
-                    dataset=row.dataset, case=row.case, phase=row.phase, seconds=round(seconds, 4)
-                )
+                scores.rename(columns={"label": "structure"}).assign(**identity, seconds=seconds)
             )
         log.info("%s: %s", row.scan, processed[-1]["dice"].round(3).tolist())
-    identity = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
-    first, second = (pd.concat(t).assign(**identity)[COLUMNS] for t in (processed, raw))
-    return first, second
+    run = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
+    first, second = (pd.concat(t).assign(**run)[COLUMNS] for t in (processed, raw))
+    return RunScores(first, second, scans)
+
+
+def diagonal_mm(geometry: Geometry) -> float:
+    """Length in mm of the diagonal of a scan's volume: no two of its voxels lie further apart."""
+    sides = zip(geometry.native_shape, geometry.spacing, strict=True)
+    return math.hypot(*(voxels * spacing for voxels, spacing in sides))
 
 
 def _write(path: Path, prediction: np.ndarray, scan: PreparedScan) -> None:

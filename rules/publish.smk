@@ -7,6 +7,7 @@ rule table:
         long="<results>/tables/{paper}_{table}.csv",
         markdown="<results>/tables/{paper}_{table}.md",
         latex="<results>/tables/{paper}_{table}.tex",
+        ranks="<results>/ranks/{paper}_{table}.csv",
     log:
         "<logs>/table/{paper}_{table}.log",
     localrule: True
@@ -68,6 +69,7 @@ rule claims:
 rule report:
     input:
         tables=lambda wc: tables(wc.scale),
+        ranks=lambda wc: tables(wc.scale, "ranks"),
         figures=lambda wc: figures(wc.scale),
         claims="<results>/claims.csv",
         records=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "run.json"),

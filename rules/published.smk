@@ -7,10 +7,10 @@ def papers(scale):
     return plan(scale).papers
 
 
-def tables(scale):
-    """Every table of a scale, in long form."""
+def tables(scale, kind="tables"):
+    """Every table of a scale in long form, or the ranks of its arms (kind `ranks`)."""
     return [
-        f"results/{scale}/tables/{paper}_{table.key}.csv"
+        f"results/{scale}/{kind}/{paper}_{table.key}.csv"
         for paper in papers(scale)
         for table in planner().paper(paper).tables
     ]
@@ -45,5 +45,8 @@ def runs_of(wildcards):
 
 
 def published_numbers(wildcards):
+    """The file of the paper's own numbers; none where the paper has no such table."""
     spec = parameters.table_spec(planner(), wildcards.paper, wildcards.table)
+    if spec.published is None:
+        return []
     return f"config/papers/{wildcards.paper}/{spec.published.file}"

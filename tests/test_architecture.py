@@ -22,7 +22,8 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 LAYERS = [
     {"errors"},
     {"config", "labelsets", "provenance", "registry"},
-    {"annotations", "jobs", "losses", "networks", "papers"},
+    {"annotations", "jobs", "losses", "networks", "table_specs"},
+    {"papers"},
     {"datasets", "evaluation", "methods", "plan"},
     {"training"},
     {"inference"},
@@ -31,7 +32,7 @@ LAYERS = [
 ]
 LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 WITHOUT_TORCH = ["annotations", "config", "datasets", "errors", "jobs", "labelsets", "papers"]
-WITHOUT_TORCH += ["plan", "provenance", "registry", "evaluation", "publishing"]
+WITHOUT_TORCH += ["plan", "provenance", "registry", "evaluation", "publishing", "table_specs"]
 
 
 def name_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from torch import nn
 
 from piecemeal import methods
 from piecemeal.datasets.store import PreparedScan
-from piecemeal.inference import predict, slice_probabilities
+from piecemeal.inference import ForwardPasses, predict, slice_probabilities
 
 CLASSES = 3
 
@@ -95,3 +95,41 @@ def test_no_gradient_is_kept(slac):
     network = Threshold()
     slice_probabilities(slac, network, np.zeros((1, 4, 4), np.float32))
     assert network.weight.grad is None
+
+
+def test_ten_slices_are_ten_forward_passes(slac):
+    """Two batches, of 8 and of 2."""
+    network = Threshold()
+    with ForwardPasses(network) as passes:
+        slice_probabilities(slac, network, np.zeros((10, 6, 5), np.float32))
+    assert passes.count == 10
+
+
+def test_a_method_that_asks_the_network_again_is_counted_twice():
+    network = Threshold()
+
+    class Twice:
+        def probabilities(self, logits):
+            again = network(torch.zeros(len(logits), 1, 6, 5))
+            return (logits + again).softmax(1)
+
+    with ForwardPasses(network) as passes:
+        slice_probabilities(Twice(), network, np.zeros((10, 6, 5), np.float32))
+    assert passes.count == 20
+
+
+def test_without_a_network_there_is_no_forward_pass(scan):
+    with ForwardPasses(None) as passes:
+        predict(methods.load("oracle", CLASSES), None, scan)
+    assert passes.count == 0
+
+
+def test_counting_ends_with_its_block():
+    network, images = Threshold(), torch.zeros(3, 1, 6, 5)
+    passes = ForwardPasses(network)
+    with passes:
+        network(images)
+    with pytest.raises(TypeError), passes:
+        network(None)
+    network(images)
+    assert passes.count == 3

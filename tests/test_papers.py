@@ -1,11 +1,12 @@
 import shutil
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from piecemeal import papers
+from piecemeal import papers, table_specs
 from piecemeal.errors import InputError
 from piecemeal.papers import load_paper, read_runs
+from piecemeal.table_specs import Table
 
 
 @pytest.fixture
@@ -49,6 +50,15 @@ def test_kemnitz_2018_compares_four_arms_on_two_cohorts(folder):
         ),
         ("tables.yaml", "better: higher", "beter: higher", r"tables.yaml: key .*beter.*better"),
         ("tables.yaml", "better: higher", "better: more", r"tables.yaml: key .*better.*'lower'"),
+        (
+            "tables.yaml",
+            "misses: diagonal",
+            "misses: zero",
+            r"key .*misses.*'diagonal'.*'excluded'",
+        ),
+        ("tables.yaml", "minutes_per_epoch", "hours", r"tables.yaml: key .*measure.*'seconds_per"),
+        ("tables.yaml", "name: forward passes", "name: testing time", r"metrics and speed: every"),
+        ("tables.yaml", "key: cost", "key: table2", r"every key must occur once"),
         ("tables.yaml", "name: naive,", "name: slac,", r"arms: every name must occur once"),
         ("tables.yaml", "name: naive,", "name: nave,", r"tables.yaml.*'nave' on 'cardiac'.*runs"),
         ("figures.yaml", "kind: qualitative", "kind: pie", r"figures.yaml: key .*pie"),
@@ -70,6 +80,62 @@ def test_mistakes_name_file_and_key(folder, file, old, new, message):
         load_paper(folder)
 
 
+def test_kemnitz_2018_counts_the_diagonal_for_a_miss(folder):
+    text = (folder / "tables.yaml").read_text(encoding="utf-8")
+    assert "misses: diagonal" in text  # said, not left to the default
+    assert load_paper(folder).tables[0].misses == "diagonal"
+
+
+def test_cost_keeps_to_a_table_of_its_own(folder):
+    table2, cost = load_paper(folder).tables
+    assert table2.speed == []
+    assert (cost.metrics, cost.published) == ([], None)
+    assert [arm.name for arm in cost.arms] == table2.compared == cost.compared
+    assert {speed.measure for speed in cost.speed} == {
+        *("minutes_per_epoch", "seconds_per_case", "forward_passes_per_case")
+    }
+
+
+TABLE = {
+    **{"key": "t", "label": "T", "title": "T", "base": "u_net"},
+    "arms": [{"name": "a", "label": "A", "tex": "A"}],
+}
+DICE = {"name": "DSC", "score": "dice", "unit": "1", "decimals": 3, "better": "higher"}
+TIME = {"name": "Ts.", "measure": "seconds_per_case", "unit": "s/case", "decimals": 2}
+HALF = {"setting": "heart", "cohort": "cardiac"}
+COLUMN = {"name": "LV", "heading": "LV", "structure": "LV"}
+
+
+def test_a_table_may_have_cost_alone():
+    table = Table.model_validate(TABLE | {"speed": [TIME], "halves": [HALF]})
+    assert table.speed[0].better == "lower"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"halves": [HALF]}, "table 't' has neither metrics nor speed"),
+        ({"metrics": [DICE], "halves": [HALF]}, "half 'heart' has no columns for the metrics"),
+        (
+            {"metrics": [DICE], "speed": [TIME], "halves": [HALF]},
+            "half 'heart' has no columns for the metrics",
+        ),
+        (
+            {"speed": [TIME], "halves": [HALF | {"average": "mean"}]},
+            "half 'heart' has no columns to average",
+        ),
+        (
+            {"metrics": [DICE | {"name": "Ts."}], "speed": [TIME]}
+            | {"halves": [HALF | {"columns": [COLUMN]}]},
+            "metrics and speed: every name must occur once",
+        ),
+    ],
+)
+def test_a_table_must_measure_something(content, message):
+    with pytest.raises(ValidationError, match=message):
+        Table.model_validate(TABLE | content)
+
+
 def test_absent_runs_are_named(tmp_path):
     with pytest.raises(InputError, match=r"runs.tsv: cannot be read"):
         read_runs(tmp_path / "runs.tsv")
@@ -82,7 +148,9 @@ def test_no_runs_are_refused(tmp_path):
 
 
 def test_every_key_is_described():
-    models = [m for m in vars(papers).values() if isinstance(m, type) and issubclass(m, BaseModel)]
+    found = {**vars(papers), **vars(table_specs)}.values()
+    models = [m for m in found if isinstance(m, type) and issubclass(m, BaseModel)]
+    assert {table_specs.Speed, papers.Paper} <= set(models)
     for model in models:
         for name, field in model.model_fields.items():
             nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)

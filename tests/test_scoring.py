@@ -1,18 +1,27 @@
+import json
+import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from piecemeal import networks, scoring
+from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
-from piecemeal.scoring import score_run
+from piecemeal.scoring import diagonal_mm, score_run
 
 COLUMNS = (
     "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,hd95_mm,"
     "true_voxels,predicted_voxels,overlap_voxels,seconds"
 )
+SCRIPT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "score.py"
 UNTRAINED = {"network": None, "network_options": {}, "optimiser": None, "batch_size": None}
 
 
@@ -34,13 +43,14 @@ def weights(tmp_path, settings):
 
 
 def test_oracle_is_near_one(cohort, untrained, tmp_path):
-    scores, _ = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path)
+    scores = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path).processed
     assert (scores["status"] == "ok").all()
     assert scores["dice"].min() > 0.9
 
 
 def test_background_misses_everything(cohort, untrained, tmp_path):
-    scores, _ = score_run(untrained("background"), cohort.prepared, tmp_path / "none", tmp_path)
+    floor = untrained("background")
+    scores = score_run(floor, cohort.prepared, tmp_path / "none", tmp_path).processed
     assert (scores["status"] == "missed").all()
     assert (scores["dice"] == 0).all()
     assert scores[["assd_mm", "hd_mm", "hd95_mm"]].isna().all(axis=None)
@@ -49,7 +59,8 @@ def test_background_misses_everything(cohort, untrained, tmp_path):
 def test_one_row_a_test_scan_and_structure(cohort, untrained, tmp_path):
     cases = read_cases(cohort.prepared)
     test = cases[cases["split"] == "test"]
-    for scores in score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path):
+    *tables, _ = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path)
+    for scores in tables:
         assert list(scores.columns) == COLUMNS.split(",")
         assert scores.to_csv(index=False).splitlines()[0] == COLUMNS
         wanted = [(case, name) for case in test["case"] for name in ("left", "right")]
@@ -76,7 +87,7 @@ def test_predictions_lie_in_the_space_of_the_scan(cohort, settings, weights, tmp
 
 
 def test_scores_are_those_of_the_written_prediction(cohort, untrained, tmp_path):
-    scores, _ = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path)
+    scores = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path).processed
     row = scores.iloc[0]
     prediction = np.asarray(nib.load(tmp_path / "blocks" / f"{row.case}.nii.gz").dataobj)
     truth = np.asarray(nib.load(cohort.raw / row.case / "thigh_labels.nii.gz").dataobj)
@@ -95,7 +106,7 @@ def test_only_the_processed_table_has_largest_components(cohort, untrained, tmp_
 
     monkeypatch.setattr(scoring, "predict", with_strays)
     settings = untrained("oracle", largest_component=["left"])
-    processed, raw = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path)
+    processed, raw, _ = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path)
     more = (processed["predicted_voxels"] - processed["true_voxels"]).tolist()
     assert more == [0, 1] * (len(processed) // 2)
     assert (raw["predicted_voxels"] - raw["true_voxels"] == 1).all()
@@ -104,6 +115,91 @@ def test_only_the_processed_table_has_largest_components(cohort, untrained, tmp_
     pd.testing.assert_frame_equal(processed[~left], raw[~left])
     for path in (tmp_path / "blocks").iterdir():
         assert np.asarray(nib.load(path).dataobj)[0, 0, 0] == 0
+
+
+class Slow(nn.Module):
+    """Takes `first` s for its first call, and 1 s for every slice."""
+
+    def __init__(self, first: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.first, self.now = first, 0.0
+
+    def forward(self, images):
+        self.now += self.first + len(images)
+        self.first = 0.0
+        return images * self.weight.view(1, 3, 1, 1)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """The network of every run, and the clock that it moves."""
+    network = Slow(first=60.0)
+    monkeypatch.setattr(scoring, "load_network", lambda *_: network)
+    clock = SimpleNamespace(perf_counter=lambda: network.now)
+    monkeypatch.setattr(scoring, "time", clock)
+    return network
+
+
+def test_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
+    """Scans of 36 x 32 x 3 voxels of 1.8 x 1.8 x 5 mm, so of 64.8 x 57.6 x 15 mm."""
+    scans = score_run(settings(), cohort.prepared, tmp_path / "none", tmp_path).scans
+    cases = read_cases(cohort.prepared)
+    assert scans == [
+        {
+            **{"dataset": "blocks", "case": case, "phase": "", "diagonal_mm": 87.9875},
+            **{"seconds": 3.0, "forward_passes": 3},
+        }
+        for case in cases[cases["split"] == "test"]["case"]
+    ]
+
+
+def test_the_script_writes_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
+    names = {"scores": "scores.csv", "unprocessed": "unprocessed.csv", "record": "scores.json"}
+    job = SimpleNamespace(
+        input=SimpleNamespace(
+            weights=str(tmp_path / "none"), prepared=str(cohort.prepared / "cases.csv")
+        ),
+        output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in names.items()}),
+        params=SimpleNamespace(settings=settings()),
+        threads=1,
+    )
+    runpy.run_path(str(SCRIPT))["main"](job)
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert record.keys() == {"scoring", "rows", "scans"}
+    assert record["scoring"] == "0123456789"
+    assert record["rows"] == len(pd.read_csv(tmp_path / "scores.csv")) == 4
+    assert [(s["diagonal_mm"], s["forward_passes"]) for s in record["scans"]] == [(87.9875, 3)] * 2
+
+
+def test_seconds_are_those_of_the_table(cohort, settings, slow, tmp_path):
+    scores = score_run(settings(), cohort.prepared, tmp_path / "none", tmp_path)
+    for table in (scores.processed, scores.unprocessed):
+        seconds = table.groupby("case")["seconds"].first().to_dict()
+        assert seconds == {scan["case"]: scan["seconds"] for scan in scores.scans}
+
+
+def test_one_slice_warms_up_and_no_more(cohort, settings, slow, tmp_path):
+    score_run(settings(), cohort.prepared, tmp_path / "none", tmp_path)
+    assert slow.now == 60 + 1 + 2 * 3
+
+
+def test_without_a_network_there_is_no_forward_pass(cohort, untrained, tmp_path):
+    scans = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path).scans
+    assert [scan["forward_passes"] for scan in scans] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "diagonal"),
+    [
+        ((3, 4, 12), (1, 1, 1), 13),
+        ((3, 4, 12), (4, 3, 1), math.sqrt(432)),
+        ((1, 1, 1), (5, 0, 0), 5),
+    ],
+)
+def test_diagonal(shape, spacing, diagonal):
+    geometry = Geometry(shape, spacing, np.eye(4), 1.0, (3, 8, 8))
+    assert diagonal_mm(geometry) == pytest.approx(diagonal)
 
 
 def test_weights_of_another_network_are_refused_by_name(cohort, settings, weights, tmp_path):

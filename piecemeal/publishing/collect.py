@@ -12,7 +12,11 @@ import pandas as pd
 from piecemeal.errors import InputError
 from piecemeal.papers import AS_PREDICTED
 from piecemeal.provenance import file_sha256
-from piecemeal.publishing.printed import Circumstances
+from piecemeal.publishing.footers import Circumstances
+from piecemeal.publishing.tables import TRAINING
+
+_SCAN = ["dataset", "case", "phase"]
+_OF_A_SCAN = ["diagonal_mm", "forward_passes"]
 
 
 def read_scores(
@@ -20,31 +24,56 @@ def read_scores(
 ) -> pd.DataFrame:
     """Scores of `runs` below `folder`, with the columns `arm` and `postprocessing` added.
 
+    Also added, from scores.json, is what belongs to a scan as a whole: `diagonal_mm` of its volume,
+    and the `forward_passes` that its prediction took.
+
     runs: {"arm", "run" (path below `folder`), "scoring" (hash the scores must carry)}; cohorts:
     {"treatment": what was done to the predictions}. Where something was done, the rows of the
     predictions as they came are there as well. Raises InputError for scores that another version
-    of the scoring made.
+    of the scoring made, and for a scan that scores.csv has and scores.json has not.
     """
     tables = []
     for entry in runs:
         place = folder / entry["run"]
-        found = _read_json(place / "scores.json").get("scoring")
-        if found != entry["scoring"]:
+        scoring = _read_json(place / "scores.json")
+        if (found := scoring.get("scoring")) != entry["scoring"]:
             raise InputError(
                 f"{place / 'scores.csv'}: made by another version of the scoring ({found}, "
                 f"expected {entry['scoring']}); delete the file and start again"
             )
+        scans = _read_scans(place / "scores.json", scoring)
         treatment = cohorts[entry["run"].split("/")[0]]["treatment"]
         files = {"scores.csv": treatment}
         if treatment != AS_PREDICTED:
             files["scores_unprocessed.csv"] = AS_PREDICTED
         for name, postprocessing in files.items():
             rows = pd.read_csv(place / name, dtype={"case": str, "phase": str})
-            rows = rows.fillna({"phase": ""})
+            rows = _with_scans(rows.fillna({"phase": ""}), scans, place / name)
             tables.append(rows.assign(arm=entry["arm"], postprocessing=postprocessing))
     if not tables:
         raise InputError(f"{folder}: the paper has no runs at this scale; add its cohorts to it")
     return pd.concat(tables, ignore_index=True)
+
+
+def _read_scans(path: Path, scoring: Mapping[str, Any]) -> pd.DataFrame:
+    try:
+        scans = pd.DataFrame(scoring["scans"])[[*_SCAN, *_OF_A_SCAN]]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: expected 'scans', a list of {', '.join([*_SCAN, *_OF_A_SCAN])} of every "
+            "scan; delete scores.csv beside it and start again"
+        ) from None
+    return scans.drop_duplicates(_SCAN).astype({"case": str, "phase": str})
+
+
+def _with_scans(rows: pd.DataFrame, scans: pd.DataFrame, path: Path) -> pd.DataFrame:
+    rows = rows.merge(scans, how="left", on=_SCAN, validate="many_to_one", indicator=True)
+    if len(absent := rows[rows["_merge"] == "left_only"]):
+        raise InputError(
+            f"{path}: {absent.iloc[0][_SCAN].to_dict()} is not among the scans of scores.json; "
+            "delete scores.csv and start again"
+        )
+    return rows.drop(columns="_merge")
 
 
 def processed(scores: pd.DataFrame, cohorts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -67,6 +96,19 @@ def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFr
 def read_records(folder: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """run.json of `runs`, each run once."""
     return [_read_json(folder / run / "run.json") for run in dict.fromkeys(r["run"] for r in runs)]
+
+
+def read_training(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """What training cost `runs`, from run.json: the columns `tables.TRAINING`.
+
+    minutes_per_epoch is nan where nothing was trained.
+    """
+    rows = []
+    for entry in runs:
+        record = _read_json(folder / entry["run"] / "run.json")
+        minutes = record.get("minutes_per_epoch")
+        rows.append((record["cohort"], entry["arm"], record["seed"], minutes))
+    return pd.DataFrame(rows, columns=TRAINING).astype({"minutes_per_epoch": float})
 
 
 def refuse_other_data(records: Sequence[Mapping[str, Any]], prepared: Mapping[str, str]) -> None:

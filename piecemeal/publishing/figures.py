@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from piecemeal.papers import Table
 from piecemeal.publishing import style
-from piecemeal.publishing.tables import phases, treatments
+from piecemeal.publishing.misses import CASE, conventions, counted, refuse_without_diagonal
+from piecemeal.publishing.tables import in_column, phases, settings
+from piecemeal.table_specs import Table
 
 _TRAINING, _VALIDATION = style.PALETTE[0], style.PALETTE[3]
 _NOTE = 0.26  # inches at the bottom
@@ -85,26 +86,22 @@ def _losses(axes: Axes, histories: pd.DataFrame) -> list[int]:
 def case_values(table: Table, metric: str, scores: pd.DataFrame) -> pd.DataFrame:
     """Scores of the cases as the table's main settings use them, averaged over seeds.
 
-    Columns setting, column (its heading), arm, case, value. A missed or invented structure has
-    Dice 0; in a distance it has no value.
+    Columns setting, column (its heading), arm, case, value. A missed or invented structure counts
+    as in the table: Dice 0, a distance by the table's policy.
     """
+    refuse_without_diagonal(scores)
     measure = next(m for m in table.metrics if m.name == metric)
-    values = scores[measure.score]
-    if not measure.is_distance:
-        values = values.mask(scores["status"].isin(("missed", "invented")), 0.0)
-    scores = scores.assign(value=values, phase=phases(scores))
+    counts = conventions(measure, table.misses)[0].counts
     parts = []
-    for half in table.halves:
-        treatment = treatments(half, scores)[half.setting]
-        chosen = (scores["cohort"] == half.cohort) & (scores["postprocessing"] == treatment)
+    for half, setting, of_setting in settings(table, scores.assign(phase=phases(scores))):
+        if setting != half.setting:
+            continue
         for column in half.columns:
-            rows = scores[
-                chosen
-                & (scores["structure"] == column.structure)
-                & (scores["phase"] == column.phase)
-            ].dropna(subset=["value"])
-            rows = rows.assign(case=rows["dataset"] + "/" + rows["case"])
-            means = rows.groupby(["arm", "case"])["value"].mean().reset_index()
+            rows = in_column(of_setting, column)
+            values = counted(rows, measure.score, counts, table.compared)
+            rows = rows.assign(value=values).dropna(subset=["value"])
+            means = rows.groupby(["arm", *CASE])["value"].mean().reset_index()
+            means["case"] = means["dataset"] + "/" + means["case"]
             parts.append(means.assign(setting=half.setting, column=column.heading))
     return pd.concat(parts, ignore_index=True)
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from piecemeal import config as c
 from piecemeal.errors import InputError
-from piecemeal.papers import AS_PREDICTED, Table
+from piecemeal.papers import AS_PREDICTED
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import file_sha256, short_hash, source_hash
+from piecemeal.table_specs import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_COMPONENT = "the largest component of every structure kept"

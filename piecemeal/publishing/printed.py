@@ -6,8 +6,7 @@ Decided once for markdown, LaTeX (`formats`) and html (`report`), which only wri
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import chain, product
 from string import ascii_lowercase
 from typing import NamedTuple
@@ -15,28 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from piecemeal.papers import Arm, Half, Metric, Table
-from piecemeal.publishing.tables import POLICY, convention_names
+from piecemeal.publishing import footers
+from piecemeal.publishing.footers import Circumstances
+from piecemeal.publishing.misses import LOST, Convention, conventions
+from piecemeal.publishing.tables import NO_COLUMN
+from piecemeal.table_specs import Arm, Half, Metric, Speed, Table
 
 NONE = "\N{EN DASH}"
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What a reader must know before reading a number.
-
-    `sources` says where each cohort's data come from ("phantom", "local", ...); `postprocessing`
-    is {setting: text} from `tables.treatments`; `shortened` lists what differs from the paper.
-    """
-
-    scale: str
-    sources: Mapping[str, str]
-    postprocessing: Mapping[str, str] = field(default_factory=dict)
-    shortened: Sequence[str] = ()
-
-    def is_phantom(self, cohort: str) -> bool:
-        """Whether any of the cohort's data was drawn, not measured."""
-        return "phantom" in self.sources.get(cohort, "")
 
 
 class PrintedCell(NamedTuple):
@@ -44,7 +28,7 @@ class PrintedCell(NamedTuple):
 
     mean: str
     std: str = ""
-    remark: str = ""  # instead of a mean: why there is none
+    remark: str = ""  # small: what the mean rests on, or why there is none
     published: str = ""
     mark: str = ""
     best: bool = False
@@ -60,9 +44,10 @@ class PrintedRow(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Structures that stand side by side."""
+    """Structures that stand side by side, each with the same measures; or what the arms cost."""
 
     headings: list[str]
+    measures: Sequence[Metric | Speed]
     rows: list[PrintedRow]
 
 
@@ -75,15 +60,20 @@ class PrintedHalf(NamedTuple):
 
 
 class OtherConvention(NamedTuple):
-    """What stands beside an empty distance cell."""
+    """Distances of one column by a convention that is not the table's, one text an arm."""
 
     setting: str
-    arm: Arm
     column: str
     metric: str
-    missed: str
-    found: str
-    counted: str
+    words: str
+    numbers: list[str]
+
+
+class Misses(NamedTuple):
+    """The block of distances that rest on misses, by the conventions that the table has not."""
+
+    arms: list[Arm]
+    lines: list[OtherConvention]
 
 
 class PrintedTable(NamedTuple):
@@ -91,27 +81,51 @@ class PrintedTable(NamedTuple):
 
     label: str
     caption: str
-    metrics: list[Metric]
+    of_paper: bool  # the paper has such a table
     halves: list[PrintedHalf]
-    misses: list[OtherConvention]
-    counted_heading: str
+    misses: Misses
     notes: list[tuple[str, str]]
     footer: list[tuple[str, str]]
 
 
 def lay_out(
-    table: Table, rows: pd.DataFrame, published: pd.DataFrame, circumstances: Circumstances
+    table: Table,
+    rows: pd.DataFrame,
+    published: pd.DataFrame,
+    circumstances: Circumstances,
+    ranking: pd.DataFrame | None = None,
 ) -> PrintedTable:
-    """Arrange the long form `rows` (from `tables.build_table`) as the paper prints the table."""
+    """Arrange the long form `rows` (from `tables.build_table`) as the paper prints the table.
+
+    `ranking`, from `ranks.build_ranks`, gives the footer its line on ranks.
+    """
     metrics = [metric for metric in table.metrics if metric.printed]
     numbers = rows.set_index(["setting", "method", "column", "metric"]).sort_index()
-    marks: dict[str, str] = {}  # footnote text -> mark, in the order of first use
     noted = published[published["note"] != ""]
     notes = {
         (row.setting, row.method, row.column, row.metric): row.note
         for row in noted.itertuples(index=False)
     }
-    halves, misses = [], []
+    marks: dict[str, str] = {}  # footnote text -> mark, in the order of first use
+
+    def laid_out(setting: str, names: list[str], measures: Sequence[Metric | Speed]) -> _Cells:
+        compares = setting in set(published["setting"])
+        cells: _Cells = {}
+        for arm, name in product(table.arms, names):
+            cells[arm.name, name] = there = []
+            for measure in measures:
+                place = (setting, arm.name, name, measure.name)
+                cell = _cell(numbers.loc[place], arm, measure)
+                if not compares:
+                    cell = cell._replace(published="")
+                if note := notes.get(place):
+                    mark = marks.setdefault(note, ascii_lowercase[len(marks)])
+                    cell = cell._replace(mark=mark)
+                there.append(cell)
+        _embolden(cells, table, names, measures)
+        return cells
+
+    halves, others = [], []
     for half in table.halves:
         names = [column.name for column in half.columns]
         headings = [column.heading for column in half.columns]
@@ -119,43 +133,36 @@ def lay_out(
             names.append(half.average)
             headings.append(half.average)
         for setting in _settings(rows, half):
-            compares = setting in set(published["setting"])
-            cells = {}
-            for arm, name in product(table.arms, names):
-                cells[arm.name, name] = there = []
-                for metric in metrics:
-                    cell = _cell(numbers.loc[setting, arm.name, name, metric.name], arm, metric)
-                    if not compares:
-                        cell = cell._replace(published="")
-                    if note := notes.get((setting, arm.name, name, metric.name)):
-                        mark = marks.setdefault(note, ascii_lowercase[len(marks)])
-                        cell = cell._replace(mark=mark)
-                    there.append(cell)
-            _embolden(cells, table.arms, names, metrics)
-            blocks = _blocks(table, cells, names, headings)
+            blocks = []
+            if metrics:
+                cells = laid_out(setting, names, metrics)
+                blocks += _blocks(table, cells, names, headings, metrics)
+                others += _other_conventions(table, numbers, setting, names, metrics)
+            if table.speed and setting == half.setting:
+                cells = laid_out(setting, [NO_COLUMN], table.speed)
+                blocks += _blocks(table, cells, [NO_COLUMN], ["Cost"], table.speed)
             phantom = circumstances.is_phantom(half.cohort)
             halves.append(PrintedHalf(setting, phantom, blocks))
-            misses += _other_conventions(numbers, setting, table.arms, names, metrics)
-    counts = {
-        f"a miss counts {m.miss_counts:g} {m.unit}" for m in metrics if m.miss_counts is not None
-    }
     return PrintedTable(
         table.label,
-        _caption(table, circumstances),
-        metrics,
+        footers.caption(table, circumstances),
+        table.published is not None,
         halves,
-        misses,
-        " / ".join(sorted(counts)),
+        Misses([arm for arm in table.arms if arm.role == "compared"], others),
         [(mark, text) for text, mark in marks.items()],
-        _footer(table, rows, circumstances),
+        footers.footer(table, rows, ranking, circumstances),
     )
+
+
+_Cells = dict[tuple[str, str], list[PrintedCell]]  # (arm, column) -> one a measure
 
 
 def _blocks(
     table: Table,
-    cells: dict[tuple[str, str], list[PrintedCell]],
+    cells: _Cells,
     names: list[str],
     headings: list[str],
+    measures: Sequence[Metric | Speed],
 ) -> list[Block]:
     """Cut the columns into blocks of the width that the table asks for."""
     blocks = []
@@ -165,7 +172,7 @@ def _blocks(
         for arm in table.arms:
             line = list(chain.from_iterable(cells[arm.name, name] for name in names[part]))
             lines.append(PrintedRow(arm.label, arm.tex, arm.role, line))
-        blocks.append(Block(headings[part], lines))
+        blocks.append(Block(headings[part], measures, lines))
     return blocks
 
 
@@ -175,112 +182,74 @@ def _settings(rows: pd.DataFrame, half: Half) -> list[str]:
     return [s for s in found if s == half.setting or s.startswith(f"{half.setting}, ")]
 
 
-def _cell(row: pd.Series, arm: Arm, metric: Metric) -> PrintedCell:
+def _cell(row: pd.Series, arm: Arm, measure: Metric | Speed) -> PrintedCell:
     def number(value: float) -> str:
-        return NONE if np.isnan(value) else f"{value:.{metric.decimals}f}"
+        return NONE if np.isnan(value) else f"{value:.{measure.decimals}f}"
 
     published = ""
     if not np.isnan([row["published_mean"], row["published_std"]]).all():
         published = f"{number(row['published_mean'])} ({number(row['published_std'])})"
     elif arm.role == "compared":
         published = NONE
-    if not np.isnan(row["mean"]):
-        return PrintedCell(number(row["mean"]), f"({number(row['std'])})", published=published)
     status = row["status"].split(";")[0]
-    remark = "not run" if status.startswith("not run") else _short(status)
-    return PrintedCell("", remark=remark, published=published)
+    if np.isnan(row["mean"]):
+        remark = "not run" if status.startswith("not run") else _short(status)
+        return PrintedCell("", remark=remark, published=published)
+    remark = "" if status == "ok" else _short(status)
+    return PrintedCell(number(row["mean"]), f"({number(row['std'])})", remark, published)
 
 
 def _short(status: str) -> str:
     """'2 of 40 missed, 1 of 40 invented' -> '2/40 missed, 1/40 invented'."""
-    return re.sub(r"(\d+) of (\d+)( columns)?", r"\1/\2", status)
+    return re.sub(r"(\d+) of (\d+)", r"\1/\2", status)
 
 
 def _embolden(
-    cells: dict[tuple[str, str], list[PrintedCell]],
-    arms: list[Arm],
-    names: list[str],
-    metrics: list[Metric],
+    cells: _Cells, table: Table, names: list[str], measures: Sequence[Metric | Speed]
 ) -> None:
-    """Mark the best of the compared arms, all of them where the printed numbers tie."""
-    compared = [arm.name for arm in arms if arm.role == "compared"]
-    for name in names:
-        for i, metric in enumerate(metrics):
-            means = {arm: float(m) for arm in compared if (m := cells[arm, name][i].mean)}
-            if len(means) < 2:
-                continue
-            best = max(means.values()) if metric.better == "higher" else min(means.values())
-            for arm in (arm for arm, mean in means.items() if mean == best):
-                cells[arm, name][i] = cells[arm, name][i]._replace(best=True)
+    """Mark the best of the compared arms, all of them where the printed numbers tie.
+
+    Where the table leaves cases out, an arm that missed anything is never the best: its misses
+    chose the cases. In an average that holds for a miss in any column.
+    """
+    averages = {half.average for half in table.halves}
+    for name, (i, measure) in product(names, enumerate(measures)):
+        means = {arm: float(m) for arm in table.compared if (m := cells[arm, name][i].mean)}
+        if len(means) < 2:
+            continue
+        if table.misses == "excluded":
+            rests_on = names if name in averages else [name]
+            lost = {arm for arm in means for column in rests_on if _lost(cells[arm, column][i])}
+            means = {arm: mean for arm, mean in means.items() if arm not in lost}
+        best = (max if measure.better == "higher" else min)(means.values(), default=None)
+        for arm in (arm for arm, mean in means.items() if mean == best):
+            cells[arm, name][i] = cells[arm, name][i]._replace(best=True)
+
+
+def _lost(cell: PrintedCell) -> bool:
+    return any(word in cell.remark for word in LOST)
 
 
 def _other_conventions(
-    numbers: pd.DataFrame, setting: str, arms: list[Arm], names: list[str], metrics: list[Metric]
+    table: Table, numbers: pd.DataFrame, setting: str, names: list[str], metrics: list[Metric]
 ) -> list[OtherConvention]:
-    """The compared arms' distances that are left empty because a structure was missed."""
+    """Every column in which a compared arm's distance rests on misses, all compared arms."""
     found = []
-    for arm in (arm for arm in arms if arm.role == "compared"):
-        for name in names:
-            for metric in (metric for metric in metrics if metric.miss_counts is not None):
-                rows = [numbers.loc[setting, arm.name, name, n] for n in convention_names(metric)]
-                status = rows[0]["status"].split(";")[0]
-                if np.isnan(rows[0]["mean"]) and not np.isnan(rows[2]["mean"]):
-                    means = [_cell(row, arm, metric) for row in rows[1:]]
-                    text = [f"{c.mean} {c.std}" if c.mean else NONE for c in means]
-                    found.append(OtherConvention(setting, arm, name, metric.name, status, *text))
+    for name in names:
+        for metric in (metric for metric in metrics if metric.is_distance):
+            own, *others = conventions(metric, table.misses)
+            plain = [numbers.loc[setting, arm, name, own.name] for arm in table.compared]
+            if not any(r["n_seeds"] and r["status"].split(";")[0] != "ok" for r in plain):
+                continue
+            for way in others:
+                rows = [numbers.loc[setting, arm, name, way.name] for arm in table.compared]
+                texts = [_other_number(row, way, metric) for row in rows]
+                found.append(OtherConvention(setting, name, metric.name, way.words, texts))
     return found
 
 
-def _caption(table: Table, circumstances: Circumstances) -> str:
-    drawn = [half.setting for half in table.halves if circumstances.is_phantom(half.cohort)]
-    if not drawn:
-        return table.title
-    which = "All" if len(drawn) == len(table.halves) else f"The {' and '.join(drawn)}"
-    return f"{table.title}. {which} measured numbers are from phantoms, not from patients"
-
-
-def _footer(
-    table: Table, rows: pd.DataFrame, circumstances: Circumstances
-) -> list[tuple[str, str]]:
-    data = "; ".join(
-        f"{half.setting}: "
-        + (
-            "built-in phantom, not patients"
-            if circumstances.is_phantom(half.cohort)
-            else circumstances.sources.get(half.cohort, "not run at this scale")
-        )
-        for half in table.halves
-    )
-    ran = rows[rows["n_cases"] > 0]
-    most = ran.groupby("setting", sort=False)[["n_cases", "n_seeds"]].max()
-    size = "; ".join(
-        f"{row.Index}: {_count(row.n_cases, 'case')}, {_count(row.n_seeds, 'seed')}"
-        for row in most.itertuples()
-    )
-    reasons = rows[rows["status"].str.startswith("not run")]
-    missing = {
-        f"{row.setting}: {row.status.split(';')[0]}" for row in reasons.itertuples(index=False)
-    }
-    footer = [
-        (
-            "Cells",
-            "mean (std over cases) measured here, best of the compared arms in bold; below "
-            "it in small italics the published number.",
-        ),
-        ("Scale", circumstances.scale),
-        ("Data", data),
-        ("Size", size or "nothing was run"),
-    ]
-    if missing:
-        footer.append(("Not run", "; ".join(sorted(missing))))
-    if circumstances.shortened:
-        footer.append(("Shortened against the paper", "; ".join(circumstances.shortened)))
-    if circumstances.postprocessing:
-        text = "; ".join(f"{s}: {what}" for s, what in circumstances.postprocessing.items())
-        footer.append(("Post-processing", text))
-    footer.append(("Empty masks", POLICY))
-    return footer + [("Remark", remark) for remark in table.remarks]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _other_number(row: pd.Series, way: Convention, metric: Metric) -> str:
+    if np.isnan(row["mean"]):
+        return NONE
+    text = f"{row['mean']:.{metric.decimals}f} ({row['std']:.{metric.decimals}f})"
+    return f"{text}, n={row['n_cases']}" if way.counts == "excluded" else text

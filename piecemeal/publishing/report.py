@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from piecemeal.errors import InputError
@@ -79,6 +80,7 @@ def build_report(
         "signed": lambda number, digits=3: _number(number, f"+.{digits}f"),
         "plain": lambda number, digits=2: _number(number, f".{digits}f"),
         "p_value": _p_value,
+        "significant": _significant,
         "thousands": lambda number: NONE if number is None else f"{number:,}",
     }
     ordered = sorted(runs, key=lambda r: (r["cohort"], r["annotation"], r["method"], r["seed"]))
@@ -136,6 +138,13 @@ def duration(seconds: float) -> str:
 
 def _number(number: float, form: str) -> str:
     return NONE if math.isnan(number) else format(number, form).replace("-", MINUS)
+
+
+def _significant(number: float | None) -> str:
+    """Three digits that count, never as a power of ten: 0.00123, 4.56, 789."""
+    if number is None:
+        return NONE
+    return np.format_float_positional(number, precision=3, fractional=False, trim="-")
 
 
 def _p_value(number: float) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from piecemeal.papers import FiguresFile, Paper, Table
+from piecemeal.papers import FiguresFile, Paper
 from piecemeal.publishing.collect import circumstances, read_records, read_scores
 from piecemeal.publishing.printed import lay_out
+from piecemeal.publishing.published import read_published
 from piecemeal.publishing.report import PaperSection, ReportFigure, ScaleNotice
-from piecemeal.publishing.tables import read_published, treatments
+from piecemeal.publishing.tables import read_table, treatments
+from piecemeal.table_specs import Table
 
 
 def paper_section(
@@ -26,7 +28,7 @@ def paper_section(
     """The section of one paper.
 
     given: its parameters; papers: the folder of all papers; runs, tables, figures: the folders of
-    the scale; claims: claims.csv of the scale.
+    the scale, the one of ranks lies beside that of tables; claims: claims.csv of the scale.
     """
     key = given["paper"]
     scores = read_scores(runs, given["runs"], given["cohorts"])
@@ -34,10 +36,12 @@ def paper_section(
     printed = []
     for content in given["tables"]:
         spec = Table.model_validate(content)
-        rows = pd.read_csv(tables / f"{key}_{spec.key}.csv")
+        name = f"{key}_{spec.key}.csv"
+        rows, ranking = read_table(tables / name), pd.read_csv(tables.with_name("ranks") / name)
         done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
         known = circumstances(given["scale"], records, done)
-        printed.append(lay_out(spec, rows, read_published(spec, papers / key), known))
+        published = read_published(spec, papers / key)
+        printed.append(lay_out(spec, rows, published, known, ranking))
     drawn = [
         ReportFigure(spec.title, spec.caption, figures / f"{key}_{spec.key}.png")
         for spec in FiguresFile.model_validate({"figures": given["figures"]}).figures

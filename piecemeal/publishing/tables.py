@@ -1,90 +1,36 @@
 """A paper's table in long form: measured numbers with the published ones beside them.
 
-What an empty mask counts (`POLICY`): a missed or invented structure has Dice 0; its distances are
-undefined, and a mean that leaves it out would improve by the miss, so the cell stays empty and
-two further rows give the means under the other conventions. Where prediction and reference are
-both empty there is nothing to score, and the row does not enter.
+What an empty mask counts is said in `misses`, what cost means in `cost`. Where prediction and
+reference are both empty there is nothing to score, and the row does not enter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from piecemeal.errors import InputError
-from piecemeal.evaluation.statistics import bootstrap_interval
-from piecemeal.papers import AS_PREDICTED, Half, Metric, Table
+from piecemeal.papers import AS_PREDICTED
+from piecemeal.publishing.cells import Cell, average_cell, column_cell
+from piecemeal.publishing.cost import speed_cell
+from piecemeal.publishing.misses import LOST, conventions, counted, refuse_without_diagonal
+from piecemeal.publishing.published import with_published
+from piecemeal.table_specs import Column, Half, Table
 
 COLUMNS = [
     *("method", "base", "setting", "column", "metric", "unit", "mean", "std", "n_cases"),
     *("n_seeds", "ci_low", "ci_high", "published_mean", "published_std", "difference", "status"),
 ]
-POLICY = (
-    "A missed or invented structure counts Dice 0. Its distances are undefined: the cell then "
-    "stays empty, for a miss must never improve a mean, and the other conventions are given "
-    "beside it. Cases where prediction and reference are both empty do not enter."
-)
-_CELL = ["method", "setting", "column", "metric"]
-_LOST = ("missed", "invented")
+TRAINING = ["cohort", "arm", "seed", "minutes_per_epoch"]
+NO_COLUMN = ""  # of a measure of cost
 
 
-class Cell(NamedTuple):
-    """One number of the table and what it rests on; nan where there is none."""
-
-    status: str
-    mean: float = np.nan
-    std: float = np.nan
-    n_cases: int = 0
-    n_seeds: int = 0
-    ci_low: float = np.nan
-    ci_high: float = np.nan
-    grid: pd.DataFrame | None = None  # case x seed, only while the average is being formed
-
-
-def read_published(table: Table, folder: Path) -> pd.DataFrame:
-    """Read the numbers a paper printed: method, setting, column, metric, unit, mean, std, note.
-
-    Unreadable numbers are nan. Raises InputError when the file lacks a column, or a row has no
-    place in the table, occurs twice or is in another unit.
-    """
-    path = folder / table.published.file
-    try:
-        published = pd.read_csv(path, dtype={"unit": str, "note": str})
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}; restore the file") from None
-    published = published.rename(columns=table.published.rename)
-    if "note" not in published:
-        published["note"] = ""
-    published["note"] = published["note"].fillna("")
-    wanted = [*_CELL, "unit", "mean", "std", "note"]
-    if absent := [c for c in wanted if c not in published]:
-        raise InputError(f"{path}: no column {', '.join(absent)}; name it in tables.yaml 'rename'")
-    units = {metric.name: metric.unit for metric in table.metrics}
-    places = {
-        (arm.name, half.setting, column, metric)
-        for arm in table.arms
-        for half in table.halves
-        for column in [*(c.name for c in half.columns), half.average]
-        for metric in units
-    }
-    seen = set()
-    for number, row in enumerate(published.itertuples(index=False), start=2):
-        place = (row.method, row.setting, row.column, row.metric)
-        if place not in places:
-            raise InputError(f"{path}, line {number}: {place} is no cell of table '{table.key}'")
-        if place in seen:
-            raise InputError(f"{path}, line {number}: {place} is already there; keep one")
-        if row.unit != units[row.metric]:
-            raise InputError(
-                f"{path}, line {number}: unit '{row.unit}', but tables.yaml says "
-                f"'{units[row.metric]}' for {row.metric}; they must agree to be compared"
-            )
-        seen.add(place)
-    return published[wanted]
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a long form back from its csv, in which an empty column reads as a missing number."""
+    rows = pd.read_csv(path)
+    return rows.assign(column=rows["column"].astype(object).fillna(NO_COLUMN))
 
 
 def treatments(half: Half, scores: pd.DataFrame) -> dict[str, str]:
@@ -110,11 +56,26 @@ def phases(scores: pd.DataFrame) -> pd.Series:
     return scores["phase"].astype(object).fillna("")
 
 
+def settings(table: Table, scores: pd.DataFrame) -> Iterator[tuple[Half, str, pd.DataFrame]]:
+    """Yield every part of the table in printed order: its half, its setting and its scores."""
+    for half in table.halves:
+        for setting, treatment in treatments(half, scores).items():
+            chosen = (scores["cohort"] == half.cohort) & (scores["postprocessing"] == treatment)
+            yield half, setting, scores[chosen]
+
+
+def in_column(scores: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """The scores of one structure in one phase, wherever there was something to score."""
+    here = (scores["structure"] == column.structure) & (scores["phase"] == column.phase)
+    return scores[here & (scores["status"] != "both_empty")]
+
+
 def build_table(
     table: Table,
     scores: pd.DataFrame,
     published: pd.DataFrame,
     not_run: Mapping[str, str] | None = None,
+    training: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Build the long form of `table`, columns `COLUMNS`, one row a number.
 
@@ -125,37 +86,49 @@ def build_table(
     way from their printed columns. Their thigh averages, whose columns hold copied and lost
     cells, follow only in part.
 
+    A missed or invented structure has Dice 0. A distance has a row under its plain name, by the
+    table's policy `misses`, and beside it one by every other convention, named after it (module
+    `misses`). Its `status` says in how many cases the structure was missed, and under `excluded`
+    how many cases are left; these are its `n_cases`. Every entry of `speed` has one row an arm
+    and half, with an empty `column` (module `cost`).
+
     Parameters
     ----------
     scores
-        Rows of the runs' scores.csv with two more columns: `arm`, and `postprocessing`
-        ("as predicted" or, for a cohort that asks for it, what was done).
+        Rows of the runs' scores.csv with more columns: `arm`; `postprocessing` ("as predicted"
+        or, for a cohort that asks for it, what was done); `diagonal_mm` of the scan's volume; and
+        `forward_passes` where the table asks for them.
     published
         From `read_published`.
     not_run
         Cohort -> why it has no runs at this scale.
+    training
+        One row an arm and run, columns `TRAINING`; only training time needs it.
 
-    Raises InputError when a case is scored twice, a score is empty though nothing was missed, or
-    a column of the table occurs in no score of its cohort.
+    Raises InputError when a case is scored twice, a score is empty though nothing was missed, a
+    structure was missed or invented in a scan without a diagonal, or a column of the table occurs
+    in no score of its cohort.
     """
-    scores = _checked(table, scores)
-    reasons = not_run or {}
+    if training is None:
+        training = pd.DataFrame(columns=TRAINING)
     rows = []
-    for half in table.halves:
-        for setting, treatment in treatments(half, scores).items():
-            chosen = (scores["cohort"] == half.cohort) & (scores["postprocessing"] == treatment)
-            for arm in table.arms:
-                ran = scores[chosen & (scores["arm"] == arm.name)]
-                why = f": {reasons[half.cohort]}" if half.cohort in reasons else ""
-                for name, metric, cell in _cells(half, table.metrics, ran, f"not run{why}"):
-                    row = {"method": arm.name, "base": table.base, "setting": setting}
-                    row |= {"column": name, "metric": metric.name, "unit": metric.unit}
-                    rows.append(row | cell._asdict())
-    return _with_published(pd.DataFrame(rows), published)[COLUMNS]
+    for half, setting, of_setting in settings(table, checked(table, scores)):
+        ran = set(of_setting["arm"])
+        why = f": {not_run[half.cohort]}" if half.cohort in (not_run or {}) else ""
+        absent = Cell(f"not run{why}")
+        measured = _measured(table, half, of_setting)
+        if setting == half.setting:  # post-processing changes neither time nor passes
+            measured |= _cost(table, of_setting, training[training["cohort"] == half.cohort])
+        for arm in table.arms:
+            for (column, name, unit), cells in measured.items():
+                cell = cells[arm.name] if arm.name in ran else absent
+                row = {"method": arm.name, "base": table.base, "setting": setting}
+                rows.append(row | {"column": column, "metric": name, "unit": unit} | cell._asdict())
+    return with_published(pd.DataFrame(rows), published)[COLUMNS]
 
 
-def _checked(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores with empty phases as '' and Dice 0 for what was missed or invented."""
+def checked(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores with empty phases as ''; raises InputError as `build_table` says."""
     scores = scores.assign(phase=phases(scores))
     for half in table.halves:
         rows = scores[scores["cohort"] == half.cohort]
@@ -166,123 +139,56 @@ def _checked(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
                 f"table '{table.key}', setting '{half.setting}': {absent} is in no score of cohort "
                 f"'{half.cohort}', which has {sorted(scored)}; correct tables.yaml"
             )
-    scores = scores[scores["status"] != "both_empty"]
     keys = ["arm", "cohort", "postprocessing", "seed", "dataset", "case", "phase", "structure"]
     twice = scores[scores.duplicated(keys)]
     if len(twice):
         raise InputError(
             f"scored twice: {twice.iloc[0][keys].to_dict()}; an arm must be one run a seed"
         )
-    lost = scores["status"].isin(_LOST)
-    scores["dice"] = scores["dice"].mask(lost, 0.0)
-    undefined = scores[~lost & scores[["dice", "assd_mm", "hd_mm", "hd95_mm"]].isna().any(axis=1)]
+    found = ~scores["status"].isin([*LOST, "both_empty"])
+    undefined = scores[found & scores[["dice", "assd_mm", "hd_mm", "hd95_mm"]].isna().any(axis=1)]
     if len(undefined):
         raise InputError(
             f"status ok, but a score is empty: {undefined.iloc[0][keys].to_dict()}; score again"
         )
+    refuse_without_diagonal(scores)
     return scores
 
 
-def _cells(
-    half: Half, metrics: list[Metric], ran: pd.DataFrame, not_run: str
-) -> Iterator[tuple[str, Metric, Cell]]:
-    """Yield (column, metric, cell) of one arm in one setting, the average last."""
-    averaged: dict[str, tuple[Metric, list[Cell]]] = {}
+_Measured = dict[tuple[str, str, str], dict[str, Cell]]  # (column, metric, unit) -> arm -> cell
+
+
+def _measured(table: Table, half: Half, scores: pd.DataFrame) -> _Measured:
+    """Every metric of one setting by every convention, the average last."""
+    found: _Measured = {}
+    ways = [(metric, way) for metric in table.metrics for way in conventions(metric, table.misses)]
     for column in half.columns:
-        rows = ran[(ran["structure"] == column.structure) & (ran["phase"] == column.phase)]
-        for base in metrics:
-            for metric, cell in _conventions(base, rows, not_run if ran.empty else None):
-                averaged.setdefault(metric.name, (metric, []))[1].append(cell)
-                yield column.name, metric, cell
-    if half.average is not None:
-        for metric, cells in averaged.values():
-            yield half.average, metric, _average(cells, not_run if ran.empty else None)
+        rows = in_column(scores, column)
+        for metric, way in ways:
+            values = counted(rows, metric.score, way.counts, table.compared)
+            found[column.name, way.name, metric.unit] = cells = {}
+            for arm in table.arms:
+                own = rows["arm"] == arm.name
+                cells[arm.name] = column_cell(
+                    rows[own], values[own], is_distance=metric.is_distance
+                )
+    if half.average is None:
+        return found
+    for metric, way in ways:
+        columns = [found[column.name, way.name, metric.unit] for column in half.columns]
+        found[half.average, way.name, metric.unit] = {
+            arm.name: average_cell([cells[arm.name] for cells in columns], way)
+            for arm in table.arms
+        }
+    return found
 
 
-def _conventions(
-    metric: Metric, rows: pd.DataFrame, not_run: str | None
-) -> Iterator[tuple[Metric, Cell]]:
-    """One cell for the metric and, for distances, one for each other convention on misses."""
-    names = convention_names(metric)
-    if rows.empty:
-        for name in names:
-            yield metric.model_copy(update={"name": name}), Cell(not_run or "no case has it")
-        return
-    grid = rows.pivot(index=["dataset", "case"], columns="seed", values=metric.score)
-    if not metric.is_distance:
-        yield metric, _summary(grid, "ok")
-        return
-    status = rows.pivot(index=["dataset", "case"], columns="seed", values="status")
-    lost = {word: int((status == word).any(axis=1).sum()) for word in _LOST}
-    grid = grid.mask(status.isin(_LOST))
-    said = ", ".join(f"{n} of {len(grid)} {word}" for word, n in lost.items() if n)
-    if said:
-        yield metric, Cell(said, n_cases=len(grid), n_seeds=grid.shape[1])
-    else:
-        yield metric, _summary(grid, "ok")
-    if metric.miss_counts is None:
-        return
-    found = grid.dropna(how="all")
-    part = f"{len(found)} of {len(grid)} found" if said else "ok"
-    cell = Cell(part, n_seeds=grid.shape[1]) if found.empty else _summary(found, part)
-    yield metric.model_copy(update={"name": names[1]}), cell
-    counted = grid.mask(status.isin(_LOST), metric.miss_counts)
-    yield metric.model_copy(update={"name": names[2]}), _summary(counted, "ok")
-
-
-def convention_names(metric: Metric) -> list[str]:
-    """The metric's name and, if misses can be counted, the names of the other conventions."""
-    if metric.miss_counts is None:
-        return [metric.name]
-    counted = f"{metric.name}, a miss counts {metric.miss_counts:g} {metric.unit}"
-    return [metric.name, f"{metric.name} where found", counted]
-
-
-def _summary(grid: pd.DataFrame, status: str) -> Cell:
-    per_case = grid.mean(axis=1)
-    low, high = bootstrap_interval(grid)
-    mean, std = per_case.mean(), per_case.std(ddof=0)
-    return Cell(status, mean, std, len(grid), grid.shape[1], low, high, grid)
-
-
-def _average(cells: list[Cell], not_run: str | None) -> Cell:
-    if not_run:
-        return Cell(not_run)
-    n_cases, n_seeds = max(c.n_cases for c in cells), max(c.n_seeds for c in cells)
-    if empty := sum(cell.grid is None for cell in cells):
-        return Cell(f"{empty} of {len(cells)} columns empty", n_cases=n_cases, n_seeds=n_seeds)
-    # A cell that a case lacks takes its column's mean, so that the mean over cases of the case's
-    # mean over columns is the mean of the column means.
-    grids = [cell.grid for cell in cells]
-    index = grids[0].index
-    for grid in grids[1:]:
-        index = index.union(grid.index)
-    full = [grid.reindex(index).fillna(c.mean) for grid, c in zip(grids, cells, strict=True)]
-    low, high = bootstrap_interval(sum(full) / len(full))
-    whole = all(cell.status == "ok" for cell in cells)
-    return Cell(
-        "ok" if whole else "only cases where found",
-        float(np.mean([cell.mean for cell in cells])),
-        float(np.mean([cell.std for cell in cells])),
-        len(index),
-        n_seeds,
-        low,
-        high,
-    )
-
-
-def _with_published(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Join the printed numbers, the difference, and what the status says about them."""
-    printed = published.rename(columns={"mean": "published_mean", "std": "published_std"})
-    rows = rows.merge(printed.drop(columns="unit"), how="left", on=_CELL, indicator=True)
-    rows["difference"] = rows["mean"] - rows["published_mean"]
-    known = rows["_merge"] == "both"
-    lost = {c: known & rows[f"published_{c}"].isna() for c in ("mean", "std")}
-    for which, text in [
-        (lost["mean"] & lost["std"], "published number unreadable"),
-        (lost["mean"] & ~lost["std"], "published mean unreadable"),
-        (~lost["mean"] & lost["std"], "published std unreadable"),
-        (known & rows["note"].fillna("").ne(""), "published number doubtful"),
-    ]:
-        rows.loc[which, "status"] += f"; {text}"
-    return rows
+def _cost(table: Table, scores: pd.DataFrame, training: pd.DataFrame) -> _Measured:
+    """Every measure of cost of one half, of the arms that ran."""
+    return {
+        (NO_COLUMN, speed.name, speed.unit): {
+            arm: speed_cell(speed, ran, training[training["arm"] == arm])
+            for arm, ran in scores.groupby("arm")
+        }
+        for speed in table.speed
+    }

@@ -66,6 +66,8 @@ class Training:
         self.state: dict[str, Any] = {
             "step": 0,
             "seconds": 0.0,
+            "training_seconds": 0.0,
+            "training_samples": 0,
             "history": [],
             "best_loss": math.inf,
             "best_step": None,
@@ -121,7 +123,20 @@ class Training:
         self.state["resumed_at"].append(self.state["step"])
         log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
 
+    def _count_time(self) -> None:
+        """Bring the times up to now; the time since `self.counted_to` was spent in training steps.
+
+        On a GPU a step returns before it is computed, so the device is waited for first: called
+        only where the loop waits anyway, to read the loss or to save.
+        """
+        self.loss_sum.item()
+        now = time.monotonic()
+        self.state["seconds"] = now - self.started
+        self.state["training_seconds"] += now - self.counted_to
+        self.counted_to = now
+
     def _save(self) -> None:
+        self._count_time()
         self.checkpoint.save(
             {
                 **self.state,
@@ -131,6 +146,7 @@ class Training:
                 "random": checkpoint.random_states(),
             }
         )
+        self.counted_to = time.monotonic()
 
     def _loop(self, stop: runtime.StopRequest) -> None:
         s, state, plan = self.settings, self.state, self.settings["training"]
@@ -139,8 +155,9 @@ class Training:
         sampler_seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
         every = max(1, plan["validate_every"] // LOG_POINTS)
         progress = Progress(self.name, state["step"], plan["steps"])
-        clock = time.monotonic() - state["seconds"]
-        saved_at = time.monotonic()
+        state["training_samples"] = len(data)
+        saved_at = self.counted_to = time.monotonic()
+        self.started = self.counted_to - state["seconds"]
 
         while state["step"] < plan["steps"] and not state["stopped"]:
             step = state["step"]
@@ -157,7 +174,6 @@ class Training:
             self.loss_sum += loss.detach()
 
             state["step"] = step = step + 1
-            state["seconds"] = time.monotonic() - clock
             last = step == plan["steps"]
             validating = step % plan["validate_every"] == 0 or last
             if step % every == 0 or validating:
@@ -165,6 +181,7 @@ class Training:
                 progress.update(step, f"loss {state['history'][-1]['loss']:.4f}")
             if validating:
                 self._validate(validation)
+                self.counted_to = time.monotonic()
                 if plan["patience"] and state["since_best"] >= plan["patience"]:
                     state["stopped"] = "patience"
             if stop.signal is not None:
@@ -176,7 +193,6 @@ class Training:
                 saved_at = time.monotonic()
 
         state["stopped"] = state["stopped"] or "steps"
-        state["seconds"] = time.monotonic() - clock
         state["peak_memory_mib"] = runtime.peak_memory_mib(self.device)
         self._save()
 
@@ -187,6 +203,7 @@ class Training:
 
     def _record(self) -> None:
         """A row of the history: the mean loss since the row before."""
+        self._count_time()
         before = self.state["history"][-1]["step"] if self.state["history"] else 0
         loss = self.loss_sum.item() / (self.state["step"] - before)
         self.loss_sum.zero_()

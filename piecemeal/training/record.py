@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +17,27 @@ if TYPE_CHECKING:
     from piecemeal.training.loop import Training
 
 
+def minutes_per_epoch(training_seconds: float, steps: int, samples: int, batch_size: int) -> float:
+    """Minutes that one pass over `samples` takes, in batches, at the mean time of a step.
+
+    An epoch is one pass over the training samples, whatever a paper calls an epoch, so that it is
+    the same for every method.
+    """
+    return training_seconds / steps * math.ceil(samples / batch_size) / 60
+
+
 def run_record(run: Training, weights: Path) -> dict[str, Any]:
-    """The record of a finished run whose weights were written to `weights`; times in seconds."""
+    """The record of a finished run whose weights were written to `weights`.
+
+    `training_seconds` is the part of `seconds` that went into training steps, so neither into
+    validation nor into saving. `minutes_per_epoch` is null for a method that is not trained.
+    """
     s, state = run.settings, run.state
+    minutes = None
+    if run.method.trained:
+        minutes = minutes_per_epoch(
+            state["training_seconds"], state["step"], state["training_samples"], s["batch_size"]
+        )
     return {
         **{k: s[k] for k in ("scale", "cohort", "annotation", "method", "seed", "hash")},
         **run.code_state,
@@ -36,6 +55,9 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         "torch": torch.__version__,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(state["seconds"], 3),
+        "training_seconds": round(state["training_seconds"], 3),
+        "training_samples": state["training_samples"],
+        "minutes_per_epoch": minutes,
         "gpu_hours": 0.0 if state["device"].startswith("cpu") else state["seconds"] / 3600,
         "peak_memory_mib": round(state["peak_memory_mib"], 1),
         "parameters": state["parameters"],

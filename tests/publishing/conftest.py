@@ -1,12 +1,15 @@
 """A small table that every test here shares: two arms, one anatomy in two phases."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
-from piecemeal.papers import Table
+from piecemeal.publishing.published import read_published
+from piecemeal.table_specs import Table
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def table():
     return Table.model_validate(
         {
@@ -40,9 +43,12 @@ def table():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scored():
-    """Rows of scores.csv from (arm, seed, case, phase, dice, hd), None for a missed structure."""
+    """Rows of scores from (arm, seed, case, phase, dice, hd), None for a missed structure.
+
+    The diagonal of every scan is 20 mm.
+    """
 
     def rows(*scores, postprocessing="as predicted"):
         return pd.DataFrame(
@@ -60,6 +66,7 @@ def scored():
                 "assd_mm": hd,
                 "hd_mm": hd,
                 "hd95_mm": hd,
+                "diagonal_mm": 20.0,
             }
             for arm, seed, case, phase, dice, hd in scores
         ).astype({"dice": float, "assd_mm": float, "hd_mm": float, "hd95_mm": float})
@@ -69,7 +76,7 @@ def scored():
 
 @pytest.fixture
 def scores(scored):
-    """Arm a: two seeds, nothing missed. Arm b_1: one seed, p2 missed at ED."""
+    """Arm a: two seeds, nothing missed. Arm b_1: one seed, p2 missed at ED. No floor."""
     ed = {("a", 0): [0.8, 0.6, 0.95], ("a", 1): [0.9, 0.6, 0.95], ("b_1", 0): [0.7, None, 0.8]}
     hd = {"p1": 2.0, "p2": 4.0, "p3": 9.0}
     found = []
@@ -92,3 +99,9 @@ def published():
         ],
         columns=columns,
     )
+
+
+@pytest.fixture(scope="session")
+def unpublished(table):
+    """No published numbers at all."""
+    return read_published(table.model_copy(update={"published": None}), Path())

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piecemeal.errors import InputError
 from piecemeal.publishing import figures, style
 
 ARMS = {"a": "A", "b_1": "B_1"}
@@ -44,10 +45,24 @@ def test_case_values_are_means_over_seeds_with_misses_at_0(table, scores):
     assert ed["b_1", "acdc/p2"] == 0
 
 
-def test_case_values_leave_undefined_distances_out(table, scores):
+def test_case_values_count_the_diagonal_for_a_missed_distance(table, scores):
     values = figures.case_values(table, "HD", scores)
-    of_b = values[(values["arm"] == "b_1") & (values["column"] == "LV (ED)")]
-    assert set(of_b["case"]) == {"acdc/p1", "acdc/p3"}
+    ed = values[values["column"] == "LV (ED)"].set_index(["arm", "case"])["value"]
+    assert ed["b_1"].to_dict() == {"acdc/p1": 2.0, "acdc/p2": 20.0, "acdc/p3": 9.0}
+    assert ed["a"].to_dict() == {"acdc/p1": 2.0, "acdc/p2": 4.0, "acdc/p3": 9.0}
+
+
+def test_case_values_leave_a_case_out_for_all_arms_where_the_table_does(table, scores):
+    values = figures.case_values(table.model_copy(update={"misses": "excluded"}), "HD", scores)
+    ed = values[values["column"] == "LV (ED)"]
+    assert set(zip(ed["arm"], ed["case"], strict=True)) == {
+        (arm, f"acdc/{case}") for arm in ("a", "b_1") for case in ("p1", "p3")
+    }
+
+
+def test_case_values_ask_for_the_diagonal_of_a_miss(table, scores):
+    with pytest.raises(InputError, match=r"no diagonal_mm.*start again"):
+        figures.case_values(table, "HD", scores.drop(columns="diagonal_mm"))
 
 
 def test_case_values_use_the_main_setting(table, scores):

@@ -1,18 +1,53 @@
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from piecemeal.publishing.footers import Circumstances
 from piecemeal.publishing.formats import escape_latex, escape_markdown, to_latex, to_markdown
-from piecemeal.publishing.printed import NONE, Circumstances, lay_out
-from piecemeal.publishing.tables import POLICY, build_table
+from piecemeal.publishing.misses import policy
+from piecemeal.publishing.printed import NONE, lay_out
+from piecemeal.publishing.ranks import build_ranks
+from piecemeal.publishing.tables import TRAINING, build_table
+from piecemeal.table_specs import Table
 
 
 @pytest.fixture
-def printed(table, scores, published):
-    here = Circumstances(
+def here():
+    return Circumstances(
         "demo", {"cardiac": "phantom"}, {"heart": "as predicted"}, ["100 steps & no patience"]
     )
-    return lay_out(table, build_table(table, scores, published), published, here)
+
+
+@pytest.fixture
+def printed(table, scores, published, here):
+    rows = build_table(table, scores, published)
+    return lay_out(table, rows, published, here, build_ranks(table, scores))
+
+
+@pytest.fixture
+def excluded(table, scores, published, here):
+    spec = table.model_copy(update={"misses": "excluded"})
+    return lay_out(spec, build_table(spec, scores, published), published, here)
+
+
+@pytest.fixture
+def cost(table, scores, unpublished, here):
+    """A table of cost alone: training 2.5 min an epoch for arm a, none for b_1."""
+    content = table.model_dump(mode="json") | {
+        **{"label": "Cost", "metrics": [], "published": None},
+        "speed": [
+            {"name": "Tr.", "measure": "minutes_per_epoch", "unit": "min/epoch", "decimals": 2},
+            {"name": "Ts.", "measure": "seconds_per_case", "unit": "s/case", "decimals": 1},
+        ],
+        "halves": [{"setting": "heart", "cohort": "cardiac"}],
+    }
+    spec = Table.model_validate(content)
+    scores = scores.assign(seconds=(scores["arm"] == "b_1") + 1.0)
+    training = pd.DataFrame([("cardiac", "a", 0, 2.5)], columns=TRAINING)
+    rows = build_table(spec, scores, unpublished, None, training)
+    return lay_out(spec, rows, unpublished, here, build_ranks(spec, scores))
 
 
 def test_blocks_follow_the_printed_width(printed):
@@ -41,12 +76,13 @@ def test_real_data_are_not_called_phantoms(table, scores, published):
     assert "phantom" not in to_markdown(printed) + to_latex(printed)
 
 
-def test_footer_says_how_to_read_the_numbers(printed):
+def test_footer_says_how_to_read_the_numbers(table, printed):
     footer = dict(printed.footer)
     assert footer["Scale"] == "demo"
     assert footer["Size"] == "heart: 3 cases, 2 seeds"
     assert footer["Shortened against the paper"] == "100 steps & no patience"
-    assert footer["Empty masks"] == POLICY
+    assert footer["Empty masks"] == policy(table)
+    assert footer["Ranks"].startswith("heart, DSC: A & co 1 (1 to 1), B_1 | x 2 (2 to 2).")
     assert footer["Post-processing"] == "heart: as predicted"
 
 
@@ -75,11 +111,85 @@ def test_markdown_tables_are_rectangular(printed):
         assert re.fullmatch(r"\|(:--|--:|\|)+", block.splitlines()[1])
 
 
-def test_a_miss_is_shown_with_both_other_conventions(printed):
+def test_a_distance_that_rests_on_a_miss_says_so(printed):
     text = to_markdown(printed)
-    assert f"_1/3 missed_<br><sub><em>{NONE}</em></sub>" in text
-    missed = r"| heart | B_1 \| x | LV ED | HD | 1 of 3 missed | 5.50 (3.50) | 4.00 (3.56) |"
-    assert missed.replace("B_1", r"B\_1") in text
+    assert f"10.33 (7.41)<br><sub>1/3 missed</sub><br><sub><em>{NONE}</em></sub>" in text
+    assert "misses in 1/2 columns" in text
+    (row,) = [row for row in printed.halves[0].blocks[0].rows if row.label == "A & co"]
+    assert [cell.remark for cell in row.cells] == ["", "", "", ""]
+
+
+def test_the_other_conventions_stand_below_for_all_compared_arms(printed):
+    text = to_markdown(printed)
+    assert r"| setting | structure | metric | counted otherwise | A & co | B\_1 \| x |" in text
+    found = (
+        "| heart | LV ED | HD | where every arm found it | 5.50 (3.50), n=2 | 5.50 (3.50), n=2 |"
+    )
+    assert found in text
+    assert "| heart | LV ED | HD | a miss counts 1 mm | 5.00 (2.94) | 4.00 (3.56) |" in text
+    # Nothing was missed at ES.
+    assert {line.column for line in printed.misses.lines} == {"LV ED", "average"}
+
+
+def test_where_cases_are_left_out_an_arm_that_missed_is_never_the_best(excluded):
+    (found, missed) = (
+        [cell for block in excluded.halves[0].blocks for cell in block.rows[arm].cells]
+        for arm in (0, 1)
+    )
+    # ED, ES and average, Dice and HD each: equal distances, but b_1 missed a case at ED.
+    assert [cell.best for cell in found] == [True] * 6
+    assert [cell.best for cell in missed] == [False, False, True, True, False, False]
+
+
+def test_excluded_cases_are_counted_and_the_diagonal_stands_below(excluded):
+    text = to_markdown(excluded)
+    assert "**5.50** (3.50)<br><sub>mean of 2/3 cases</sub>" in text
+    assert "| 5.50 (3.50)<br><sub>1/3 missed, mean of 2/3 cases</sub>" in text
+    below = "| heart | LV ED | HD | a miss counts the diagonal | 5.00 (2.94) | 10.33 (7.41) |"
+    assert below in text
+    assert "left out for every compared arm" in dict(excluded.footer)["Empty masks"]
+
+
+def test_without_misses_nothing_stands_below(table, scores, published, here):
+    whole = scores[scores["status"] == "ok"]
+    printed = lay_out(table, build_table(table, whole, published), published, here)
+    assert printed.misses.lines == []
+    for text in (to_markdown(printed), to_latex(printed)):
+        assert "Distances where a structure was missed" not in text
+
+
+def test_cost_is_a_block_of_its_own(cost):
+    (block,) = cost.halves[0].blocks
+    assert block.headings == ["Cost"]
+    text = to_markdown(cost)
+    assert "| | Cost<br>Tr. (min/epoch) | Cost<br>Ts. (s/case) |" in text
+    assert "| A & co | 2.50 (0.00) | **1.0** (0.0) |" in text
+    assert r"| B\_1 \| x | _no training time recorded_ | 2.0 (0.0) |" in text
+
+
+def test_a_table_that_no_paper_has_does_not_say_as(cost, printed):
+    assert r"\caption{As Table 1: " in to_latex(printed)
+    assert r"\caption{Accuracy" in to_latex(cost)
+    assert "published" not in dict(cost.footer)["Cells"]
+
+
+def test_the_footer_of_cost_says_what_was_measured(cost):
+    footer = dict(cost.footer)
+    assert footer["Cost"].startswith("Tr.: minutes of training steps for one pass")
+    assert not {"Empty masks", "Ranks", "Post-processing"} & footer.keys()
+    assert footer["Size"] == "heart: 3 cases, 2 seeds"
+
+
+def test_cost_follows_the_structures_of_a_table(table, scores, published, here):
+    speed = {"name": "Ts.", "measure": "seconds_per_case", "unit": "s/case", "decimals": 2}
+    spec = Table.model_validate(table.model_dump(mode="json") | {"speed": [speed]})
+    scores = scores.assign(seconds=1.0)
+    columns = {"column": "", "metric": "Ts.", "unit": "s/case", "mean": 8.43, "std": np.nan}
+    known = pd.concat([published, published.iloc[:1].assign(**columns)])
+    printed = lay_out(spec, build_table(spec, scores, known), known, here)
+    blocks = printed.halves[0].blocks
+    assert [block.headings for block in blocks] == [["LV (ED)", "LV (ES)"], ["average"], ["Cost"]]
+    assert f"**1.00** (0.00)<br><sub><em>8.43 ({NONE})</em></sub>" in to_markdown(printed)
 
 
 def test_latex_has_two_lines_an_arm(printed):
@@ -90,8 +200,9 @@ def test_latex_has_two_lines_an_arm(printed):
     assert r"\textsuperscript{a} A copy\_error \& more." in text
 
 
-def test_latex_is_escaped_and_balanced(printed):
-    text = to_latex(printed)
+@pytest.mark.parametrize("which", ["printed", "excluded", "cost"])
+def test_latex_is_escaped_and_balanced(which, request):
+    text = to_latex(request.getfixturevalue(which))
     assert r"Accuracy of A \& B\_1, 100\% honest" in text
     assert not re.search(r"[^\x00-\x7f]", text)
     bare = re.sub(r"\\[{}%&_$]", "", text)
@@ -114,7 +225,9 @@ def test_same_input_same_text(table, scores, published):
     here = Circumstances("demo", {"cardiac": "phantom"})
     shuffled = scores.sample(frac=1, random_state=0)
     texts = [
-        to_markdown(lay_out(table, build_table(table, s, published), published, here))
+        to_markdown(
+            lay_out(table, build_table(table, s, published), published, here, build_ranks(table, s))
+        )
         for s in (scores, shuffled)
     ]
     assert texts[0] == texts[1]

@@ -28,7 +28,12 @@ RUN = {
     **{"commit": "0123456789abcdef", "clean": False, "source_hash": "a1b2c3d4e5"},
     **{"data_manifest_sha256": "f" * 64, "lock_sha256": None, "device": "CPU", "seconds": 3700.4},
     **{"gpu_hours": 0.0, "peak_memory_mib": 812.4, "parameters": 25274472, "steps": 2000},
-    **{"best_step": 1500, "precision": "float32", "resumed_at_steps": [700]},
+    **{
+        "minutes_per_epoch": 0.61049,
+        "best_step": 1500,
+        "precision": "float32",
+        "resumed_at_steps": [700],
+    },
 }
 
 
@@ -130,6 +135,25 @@ def test_a_gpu_is_said_to_be_not_deterministic(build):
 def test_untrained_methods_have_no_parameters(build):
     untrained = RUN | {"method": "oracle", "parameters": 0, "best_step": None, "steps": 0}
     assert f'<td class="number">{NONE}</td>' in build(runs=[untrained])
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"), [(0.0012345, "0.00123"), (2.0, "2"), (61.049, "61"), (4567.8, "4570")]
+)
+def test_minutes_per_epoch_have_three_digits(build, minutes, text):
+    page = build(runs=[RUN | {"minutes_per_epoch": minutes}])
+    assert f'1 h 01 min</td><td class="number">{text}</td>' in page
+
+
+def test_untrained_methods_have_no_minutes_per_epoch(build):
+    page = build(runs=[RUN | {"minutes_per_epoch": None}])
+    assert f'1 h 01 min</td><td class="number">{NONE}</td>' in page
+
+
+def test_runs_of_older_code_have_no_minutes_per_epoch(build):
+    """Kept as equivalent, they were never asked for it."""
+    older = {key: value for key, value in RUN.items() if key != "minutes_per_epoch"}
+    assert f'1 h 01 min</td><td class="number">{NONE}</td>' in build(runs=[older])
 
 
 def test_same_input_same_page(build):

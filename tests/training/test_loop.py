@@ -3,6 +3,7 @@ import json
 import logging
 import math
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from piecemeal.provenance import file_sha256
 from piecemeal.training import loop, runtime
 from piecemeal.training.data import SliceData
 from piecemeal.training.loop import Training, learning_rate, load_network
+from piecemeal.training.record import minutes_per_epoch
 
 
 @pytest.fixture
@@ -57,6 +59,30 @@ class StopAfter:
             return real(step, *rest)
 
         monkeypatch.setattr(loop, "batch_at", batch_at)
+
+
+class Clock:
+    """The loop's clock: it moves only where `slow` says that something takes time."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.patch = 1000.0, monkeypatch
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.slow(loop, "batch_at", 1)
+
+    def slow(self, owner, name: str, seconds: float) -> None:
+        real = getattr(owner, name)
+
+        def slowed(*given):
+            self.now += seconds
+            return real(*given)
+
+        self.patch.setattr(owner, name, slowed)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A step takes 1 s, and nothing else takes any time."""
+    return Clock(monkeypatch)
 
 
 OPTIMISER = {"learning_rate": 0.01, "warmup_steps": 50, "warmup_factor": 0.1}
@@ -318,8 +344,82 @@ def test_a_method_without_training_leaves_its_record(train, tmp_path):
     assert history.read_text() == "step,loss,lr,seconds,validation_loss,validation_dice\n"
     content = json.loads(record.read_text())
     assert content["stopped"] == "not trained"
-    assert content["parameters"] == content["steps"] == 0
+    assert content["parameters"] == content["steps"] == content["training_seconds"] == 0
     assert content["best_step"] is None
+    assert content["minutes_per_epoch"] is None
+
+
+def test_training_time_is_that_of_the_steps_alone(train, clock):
+    """12 steps of 1 s, 3 validations of 100 s, 12 checkpoints of 10,000 s before the last one."""
+    training = train(training={"checkpoint_seconds": 0})
+    clock.slow(training, "_validate", 100)
+    clock.slow(training.checkpoint, "save", 10_000)
+    training.run()
+    assert training.state["training_seconds"] == 12
+    assert training.state["seconds"] == 12 + 3 * 100 + 12 * 10_000
+
+
+def test_times_of_a_stopped_run_go_on(train, clock, monkeypatch):
+    """Stopped at step 6, after the first of 3 validations; the hour in between is not the run's."""
+
+    def part():
+        training = train()
+        clock.slow(training, "_validate", 100)
+        return training
+
+    with monkeypatch.context() as patch:
+        StopAfter(train(), 5, signal.SIGTERM, patch)
+        with pytest.raises(SystemExit):
+            part().run()
+    clock.now += 3600
+    resumed = finished(part())
+    assert resumed.state["training_seconds"] == 12
+    assert resumed.state["seconds"] == 12 + 3 * 100
+    assert resumed.state["history"][-1]["seconds"] == 12 + 2 * 100
+
+
+def test_steps_that_the_device_still_computes_are_counted(train, clock, monkeypatch):
+    """A device on which steps take no time, and whoever reads a number waits 5 s for each."""
+    waiting, real = [], torch.Tensor.item
+    clock.slow(loop, "batch_at", -1)
+
+    def batch_at(*given, step=loop.batch_at):
+        waiting.append(5)
+        return step(*given)
+
+    def item(tensor):
+        clock.now += sum(waiting)
+        waiting.clear()
+        return real(tensor)
+
+    monkeypatch.setattr(loop, "batch_at", batch_at)
+    monkeypatch.setattr(torch.Tensor, "item", item)
+    # A row of the history every 4 steps; the signal has it saved in the middle of one.
+    rows = {"validate_every": 40}
+    with monkeypatch.context() as patch:
+        StopAfter(train(training=rows), 5, signal.SIGTERM, patch)
+        with pytest.raises(SystemExit):
+            train(training=rows).run()
+    training = train(training=rows)
+    assert training.checkpoint.load()["training_seconds"] == 6 * 5
+    training.run()
+    assert training.state["training_seconds"] == training.state["seconds"] == 12 * 5
+
+
+@pytest.mark.parametrize(("samples", "minutes"), [(8, 0.1), (9, 0.15), (3, 0.05)])
+def test_minutes_per_epoch(samples, minutes):
+    """30 s for 10 steps: 3 s a step. 8 samples are 2 batches of 4; 9 are 3; 3 are 1."""
+    assert minutes_per_epoch(30.0, 10, samples, 4) == pytest.approx(minutes)
+
+
+def test_the_record_says_what_a_pass_over_the_training_data_takes(train, clock, tmp_path):
+    """4 scans of 3 slices are 3 batches of 4, so 3 s."""
+    training = train()
+    clock.slow(training, "_validate", 100)
+    _, _, record = exported(finished(training), tmp_path / "out")
+    content = json.loads(record.read_text())
+    assert (content["training_seconds"], content["training_samples"]) == (12, 12)
+    assert content["minutes_per_epoch"] == pytest.approx(3 / 60)
 
 
 def test_progress_is_logged_without_a_terminal(train, caplog):

@@ -20,7 +20,8 @@ CLAIMS = (
 )
 RECORD = {
     *("commit", "clean", "source_hash", "config", "data_manifest_sha256", "lock_sha256", "device"),
-    *("seconds", "gpu_hours", "peak_memory_mib", "parameters", "resumed_at_steps"),
+    *("seconds", "training_seconds", "minutes_per_epoch", "gpu_hours", "peak_memory_mib"),
+    *("parameters", "resumed_at_steps"),
 }
 
 

@@ -10,17 +10,21 @@ from piecemeal.scoring import score_run
 
 def main(job) -> None:
     weights = Path(job.input.weights)
-    scores, unprocessed = score_run(
+    scores = score_run(
         job.params.settings,
         Path(job.input.prepared).parent,
         weights,
         weights.parent / "predictions",
         job.threads,
     )
-    write_text(Path(job.output.scores), scores.to_csv(index=False))
-    write_text(Path(job.output.unprocessed), unprocessed.to_csv(index=False))
-    record = {"scoring": job.params.settings["hash"], "rows": len(scores)}
-    write_text(Path(job.output.record), json.dumps(record) + "\n")
+    write_text(Path(job.output.scores), scores.processed.to_csv(index=False))
+    write_text(Path(job.output.unprocessed), scores.unprocessed.to_csv(index=False))
+    record = {
+        "scoring": job.params.settings["hash"],
+        "rows": len(scores.processed),
+        "scans": scores.scans,
+    }
+    write_text(Path(job.output.record), json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

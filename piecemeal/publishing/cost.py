@@ -1,0 +1,42 @@
+"""What training and prediction cost: the rows of a table's `speed`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from piecemeal.publishing.cells import Cell, summary
+from piecemeal.publishing.misses import CASE
+from piecemeal.table_specs import Speed
+
+MEANING = {
+    "minutes_per_epoch": "minutes of training steps for one pass over the training samples, "
+    "whatever the paper calls an epoch; mean (std) over runs",
+    "seconds_per_case": "seconds to predict one scan of a case; mean (std) over cases",
+    "forward_passes_per_case": "slices or windows that the network evaluates to predict one scan "
+    "of a case; mean (std) over cases",
+}
+_OF_A_SCAN = {"seconds_per_case": "seconds", "forward_passes_per_case": "forward_passes"}
+
+
+def speed_cell(speed: Speed, ran: pd.DataFrame, training: pd.DataFrame) -> Cell:
+    """One arm's cost.
+
+    ran: its scores in one cohort, with the columns seconds and forward_passes of every scan;
+    training: its runs there, with the column minutes_per_epoch. Prediction counts as scores do:
+    mean over cases of the case's mean over its phases and seeds. Training time has no cases, and
+    no interval: there are too few runs for one.
+    """
+    if speed.measure in _OF_A_SCAN:
+        scans = ran.drop_duplicates([*CASE, "phase", "seed"])
+        values = scans.groupby([*CASE, "seed"])[_OF_A_SCAN[speed.measure]].mean()
+        return summary(values.unstack("seed"), "ok")
+    minutes = training["minutes_per_epoch"].dropna()
+    if minutes.empty:
+        return Cell("no training time recorded")
+    return Cell("ok", minutes.mean(), minutes.std(ddof=0), n_seeds=len(minutes))
+
+
+def in_words(speed: list[Speed]) -> str:
+    """What the measures of cost mean, for the footer."""
+    meaning = "; ".join(f"{s.name}: {MEANING[s.measure]}" for s in speed)
+    return f"{meaning}. Times depend on the machine, and differ from run to run."

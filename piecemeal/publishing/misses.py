@@ -1,0 +1,122 @@
+"""What a structure counts that was missed or invented: Dice 0; its distance by convention.
+
+There is no distance to a structure that is not there. By `diagonal` it counts the diagonal of the
+scan's volume: no distance within the scan exceeds it, so finding a structure never counts worse
+than missing it. By `excluded` the case is left out of the column for every compared arm as soon
+as one compared arm, with any seed, missed or invented the structure: all compared arms are then
+averaged over the same cases. Such a mean says nothing of the cases left out, and may move either
+way when an arm misses one more; hence its count stands beside it, and `diagonal` is the default.
+The third convention is a number: what the code that a paper cites makes of a miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from piecemeal.errors import InputError
+from piecemeal.table_specs import Metric, Misses, Table
+
+LOST = ("missed", "invented")
+CASE = ["dataset", "case"]
+_WORDS = {
+    "diagonal": "a miss counts the diagonal",
+    "excluded": "where every arm found it",
+}
+
+
+class Convention(NamedTuple):
+    """One way to count what was missed: the metric's name under it, in words, and the value."""
+
+    name: str
+    words: str
+    counts: Literal["diagonal", "excluded"] | float
+
+
+def conventions(metric: Metric, misses: Misses) -> list[Convention]:
+    """How the long form counts misses in `metric`: the table's own policy, then the others.
+
+    The first has the metric's plain name. Dice has no other: a miss counts 0.
+    """
+    if not metric.is_distance:
+        return [Convention(metric.name, "a miss counts 0", 0.0)]
+    other: Misses = "excluded" if misses == "diagonal" else "diagonal"
+    found = [
+        Convention(metric.name, _WORDS[misses], misses),
+        Convention(f"{metric.name}, {_WORDS[other]}", _WORDS[other], other),
+    ]
+    if metric.miss_counts is not None:
+        words = f"a miss counts {metric.miss_counts:g} {metric.unit}"
+        found.append(Convention(f"{metric.name}, {words}", words, metric.miss_counts))
+    return found
+
+
+def counted(
+    rows: pd.DataFrame, score: str, counts: str | float, compared: Collection[str]
+) -> pd.Series:
+    """What every row of one column of a table counts; nan where it is left out of the mean.
+
+    rows: scores of one structure in one phase, all arms; score: dice or a distance; counts: as in
+    `Convention`; compared: the arms whose misses leave a case out for all arms. Any other arm's
+    miss leaves the case out for that arm alone.
+    """
+    lost = rows["status"].isin(LOST)
+    if counts == "excluded":
+        case = [rows[name] for name in CASE]
+        own = lost.groupby([rows["arm"], *case]).transform("any")
+        shared = (lost & rows["arm"].isin(compared)).groupby(case).transform("any")
+        return rows[score].mask(own | shared)
+    return rows[score].mask(lost, rows["diagonal_mm"] if counts == "diagonal" else counts)
+
+
+def refuse_without_diagonal(scores: pd.DataFrame) -> None:
+    """InputError if a structure was missed or invented in a scan of unknown diagonal."""
+    known = scores["diagonal_mm"] if "diagonal_mm" in scores else pd.Series(index=scores.index)
+    unknown = scores[scores["status"].isin(LOST) & ~(known > 0)]
+    if len(unknown):
+        scan = unknown.iloc[0][["arm", "cohort", *CASE, "phase", "structure", "status"]].to_dict()
+        raise InputError(
+            f"no diagonal_mm, which a missed or invented structure counts: {scan}; delete "
+            "that run's scores.csv and start again"
+        )
+
+
+def in_words(rows: pd.DataFrame, left: int) -> str:
+    """Say what a mean distance rests on: 'ok', or how many cases were missed and left out.
+
+    rows: the scores of one arm in one column; left: the number of cases in the mean. A case counts
+    as missed if any seed missed the structure.
+    """
+    cases = len(rows[CASE].drop_duplicates())
+    lost = {word: len(rows.loc[rows["status"] == word, CASE].drop_duplicates()) for word in LOST}
+    said = [f"{number} of {cases} {word}" for word, number in lost.items() if number]
+    if left < cases:
+        said.append(f"mean of {left} of {cases} cases" if left else "no case left")
+    return ", ".join(said) or "ok"
+
+
+def policy(table: Table) -> str:
+    """The table's policy on empty masks, for its footer."""
+    said = ["A missed or invented structure counts Dice 0"]
+    distances = [metric for metric in table.metrics if metric.is_distance]
+    if distances and table.misses == "diagonal":
+        said[0] += (
+            " and, as a distance, the diagonal of the scan's volume, which no distance within "
+            "the scan exceeds: a miss never improves a mean"
+        )
+    elif distances:
+        said.append(
+            "From the distances of a column a case is left out for every compared arm as soon as "
+            "one of them, with any seed, missed or invented the structure, so that all are "
+            "averaged over the same cases"
+        )
+    if distances:
+        others = [c.words for m in distances for c in conventions(m, table.misses)[1:]]
+        said.append(
+            "Small under a distance: in how many cases this happened; the csv has the other "
+            f"conventions as well ({'; '.join(dict.fromkeys(others))})"
+        )
+    said.append("Cases where prediction and reference are both empty do not enter")
+    return ". ".join(said) + "."

@@ -1,0 +1,84 @@
+"""The numbers that a paper printed, and how they join ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from piecemeal.errors import InputError
+from piecemeal.table_specs import Table
+
+_CELL = ["method", "setting", "column", "metric"]
+_WANTED = [*_CELL, "unit", "mean", "std", "note"]
+
+
+def read_published(table: Table, folder: Path) -> pd.DataFrame:
+    """Read the numbers a paper printed: method, setting, column, metric, unit, mean, std, note.
+
+    Unreadable numbers are nan; the column of a measure of cost is empty. A table without published
+    numbers has no rows. Raises InputError when the file lacks a column, or a row has no place in
+    the table, occurs twice or is in another unit.
+    """
+    if table.published is None:
+        return pd.DataFrame(columns=_WANTED).astype({"mean": float, "std": float})
+    path = folder / table.published.file
+    try:
+        published = pd.read_csv(path, dtype={"unit": str, "note": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; restore the file") from None
+    published = published.rename(columns=table.published.rename)
+    if "note" not in published:
+        published["note"] = ""
+    if absent := [c for c in _WANTED if c not in published]:
+        raise InputError(f"{path}: no column {', '.join(absent)}; name it in tables.yaml 'rename'")
+    for name in ("note", "column"):
+        published[name] = published[name].astype(object).fillna("")
+    units = {measure.name: measure.unit for measure in [*table.metrics, *table.speed]}
+    places = _places(table)
+    seen = set()
+    for number, row in enumerate(published.itertuples(index=False), start=2):
+        place = (row.method, row.setting, row.column, row.metric)
+        if place not in places:
+            raise InputError(f"{path}, line {number}: {place} is no cell of table '{table.key}'")
+        if place in seen:
+            raise InputError(f"{path}, line {number}: {place} is already there; keep one")
+        if row.unit != units[row.metric]:
+            raise InputError(
+                f"{path}, line {number}: unit '{row.unit}', but tables.yaml says "
+                f"'{units[row.metric]}' for {row.metric}; they must agree to be compared"
+            )
+        seen.add(place)
+    return published[_WANTED]
+
+
+def _places(table: Table) -> set[tuple[str, str, str | None, str]]:
+    """(method, setting, column, metric) of every cell; cost belongs to no column."""
+    places = set()
+    for half in table.halves:
+        columns = [*(column.name for column in half.columns), half.average]
+        measured = [(column, metric.name) for column in columns for metric in table.metrics]
+        measured += [("", speed.name) for speed in table.speed]
+        places |= {(arm.name, half.setting, *place) for arm in table.arms for place in measured}
+    return places
+
+
+def with_published(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Join the printed numbers, the difference, and what the status says about them.
+
+    A metric without a single printed std was printed without, which is not worth a word.
+    """
+    printed = published.rename(columns={"mean": "published_mean", "std": "published_std"})
+    rows = rows.merge(printed.drop(columns="unit"), how="left", on=_CELL, indicator=True)
+    rows["difference"] = rows["mean"] - rows["published_mean"]
+    known = rows["_merge"] == "both"
+    with_std = rows["metric"].isin(published.loc[published["std"].notna(), "metric"])
+    lost = {c: known & rows[f"published_{c}"].isna() for c in ("mean", "std")}
+    for which, text in [
+        (lost["mean"] & lost["std"], "published number unreadable"),
+        (lost["mean"] & ~lost["std"], "published mean unreadable"),
+        (~lost["mean"] & lost["std"] & with_std, "published std unreadable"),
+        (known & rows["note"].fillna("").ne(""), "published number doubtful"),
+    ]:
+        rows.loc[which, "status"] += f"; {text}"
+    return rows

@@ -1,0 +1,159 @@
+"""What a paper's tables.yaml may say: measures, arms, columns, and the paper's own numbers.
+
+Nothing here imports pandas or torch: Snakemake reads the papers at every start.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from piecemeal.config import Name, Strict
+
+Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Misses = Literal["diagonal", "excluded"]
+
+
+class Metric(Strict):
+    """One measure of a table."""
+
+    name: str = Field(description="name in the table and in the published numbers")
+    score: Literal["dice", "assd_mm", "hd_mm", "hd95_mm"] = Field(description="column of scores")
+    unit: str = Field(description="unit; must be the published one ('1' for a fraction)")
+    decimals: int = Field(ge=0, le=6, description="digits after the point in print")
+    better: Literal["higher", "lower"] = Field(description="which direction is better")
+    printed: bool = Field(True, description="false: in the csv only")
+    miss_counts: float | None = Field(
+        None,
+        description="distances: what a missed or invented structure counts in the code the paper "
+        "cites; adds the row '<name>, a miss counts ...' to the csv",
+    )
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether a missed structure leaves the measure undefined instead of zero."""
+        return self.score != "dice"
+
+
+class Speed(Strict):
+    """One measure of cost: a column beside the structures, or of a table of its own."""
+
+    name: str = Field(description="name in the table and in the published numbers")
+    measure: Literal["minutes_per_epoch", "seconds_per_case", "forward_passes_per_case"] = Field(
+        description="training time of one pass over the training samples; time to predict one "
+        "scan of a case; forward passes of the network that this takes"
+    )
+    unit: str = Field(description="unit; must be the published one ('1' for a count)")
+    decimals: int = Field(ge=0, le=6, description="digits after the point in print")
+    better: Literal["higher", "lower"] = Field("lower", description="which direction is better")
+
+
+class Arm(Strict):
+    """One row of a table."""
+
+    name: str = Field(description="arm in runs.tsv")
+    label: str = Field(description="what markdown and html print")
+    tex: str = Field(description="what LaTeX prints; inserted as it is")
+    role: Literal["compared", "floor", "ceiling"] = Field(
+        "compared", description="the best of the compared arms is printed in bold"
+    )
+
+
+class Column(Strict):
+    """One structure (in one phase) of a table."""
+
+    name: str = Field(min_length=1, description="name in the csv and in the published numbers")
+    heading: str = Field(description="what is printed above the column")
+    structure: str = Field(description="structure in the scores")
+    phase: str = Field("", description="phase in the scores; empty where there are none")
+
+
+class Half(Strict):
+    """One anatomy of a table: a cohort and its columns."""
+
+    setting: str = Field(description="name in the csv and in the published numbers")
+    cohort: Name = Field(description="cohort in runs.tsv")
+    columns: list[Column] = Field(
+        [], description="columns in printed order; none in a table that has only `speed`"
+    )
+    average: str | None = Field(
+        None, description="name of the column of column means; null: there is none"
+    )
+
+
+class PublishedNumbers(Strict):
+    """The paper's own numbers: a csv in the paper's folder."""
+
+    file: str = Field(description="path below the paper's folder")
+    rename: dict[str, Literal["method", "base", "setting", "column"]] = Field(
+        {}, description="columns of that file that are called differently here"
+    )
+
+
+class Table(Strict):
+    """One printed table."""
+
+    key: Key = Field(description="second part of the output's name, as in <paper>_<key>.csv")
+    label: str = Field(description="what the paper calls it, as in 'Table 2'")
+    title: str = Field(description="caption")
+    base: str = Field(description="network all arms share")
+    published: PublishedNumbers | None = Field(
+        None, description="the paper's own numbers; null: the paper has no such table"
+    )
+    metrics: list[Metric] = Field([], description="measures of each column, in printed order")
+    misses: Misses = Field(
+        "diagonal",
+        description="what the distances of a missed or invented structure count: `diagonal` is the "
+        "diagonal of the scan's volume; `excluded` leaves the case out of the column for every "
+        "compared arm as soon as one of them missed or invented the structure",
+    )
+    speed: list[Speed] = Field([], description="measures of cost, in printed order")
+    arms: list[Arm] = Field(min_length=1, description="rows in printed order")
+    halves: list[Half] = Field(min_length=1, description="parts of the table, one below another")
+    columns_per_block: int = Field(2, gt=0, description="structures side by side in print")
+    remarks: list[str] = Field([], description="further lines of the footer")
+
+    @property
+    def compared(self) -> list[str]:
+        """Names of the arms that are neither floor nor ceiling."""
+        return [arm.name for arm in self.arms if arm.role == "compared"]
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Table:
+        for what, names in {
+            "metrics and speed": [m.name for m in [*self.metrics, *self.speed]],
+            "arms": [a.name for a in self.arms],
+            "halves": [h.setting for h in self.halves],
+            **{f"columns of {h.setting}": [c.name for c in h.columns] for h in self.halves},
+        }.items():
+            if len(set(names)) < len(names):
+                raise ValueError(f"{what}: every name must occur once, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> Table:
+        if not self.metrics and not self.speed:
+            raise ValueError(f"table '{self.key}' has neither metrics nor speed; give it one")
+        for half in self.halves:
+            if self.metrics and not half.columns:
+                raise ValueError(f"half '{half.setting}' has no columns for the metrics; add them")
+            if half.average is not None and not half.columns:
+                raise ValueError(
+                    f"half '{half.setting}' has no columns to average; set average to null"
+                )
+        return self
+
+
+class TablesFile(Strict):
+    """tables.yaml."""
+
+    tables: list[Table] = Field(description="tables of the paper")
+
+    @field_validator("tables")
+    @classmethod
+    def _keys_are_unique(cls, tables: list) -> list:
+        keys = [t.key for t in tables]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"every key must occur once, got {keys}")
+        return tables
