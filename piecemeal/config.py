@@ -2,30 +2,19 @@
 
 `config/config.yaml` holds the defaults, `config/local.yaml` (not in git) what belongs to one
 machine, and the folders below `config/` one file for every scale, data set, cohort and method.
-Unknown keys and impossible values raise InputError, naming file, key and what is allowed.
-Nothing here imports torch: Snakemake reads the configuration at every start.
+What methods and scales say about training is in `training_specs`. Nothing here imports torch:
+Snakemake reads the configuration at every start.
 """
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from piecemeal.errors import InputError
-
-
-class Strict(BaseModel):
-    """A model that refuses keys it does not know and cannot be changed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-PositiveInt = Annotated[int, Field(gt=0)]
+from piecemeal.training_specs import TrainingConfig
+from piecemeal.validation import Name, PositiveInt, Strict
 
 
 class DatasetConfig(Strict):
@@ -136,40 +125,6 @@ class CohortConfig(Strict):
         return self
 
 
-class NetworkConfig(Strict):
-    """A network by name with its options; what is not said is the published size."""
-
-    name: Name = Field(description="file in piecemeal/networks")
-    options: dict[str, Any] = Field({}, description="keyword arguments of its build()")
-
-
-class OptimiserConfig(Strict):
-    """The optimiser and its learning rate, a function of the step alone."""
-
-    name: Literal["adam"] = Field(description="optimiser")
-    learning_rate: float = Field(gt=0, description="after the warm-up")
-    warmup_steps: int = Field(0, ge=0, description="first steps, at a reduced rate")
-    warmup_factor: float = Field(1.0, gt=0, le=1, description="the reduction in the warm-up")
-
-
-class MethodConfig(Strict):
-    """One method at its published settings."""
-
-    title: str = Field(description="name in figures")
-    implementation: Name = Field(description="file in piecemeal/methods")
-    citation: str = Field("", description="paper the settings come from")
-    options: dict[str, Any] = Field({}, description="keyword arguments of the implementation")
-    network: NetworkConfig | None = Field(None, description="null for methods without a network")
-    optimiser: OptimiserConfig | None = Field(None, description="null for untrained methods")
-    batch_size: PositiveInt | None = Field(None, description="samples a step, over all devices")
-
-    @model_validator(mode="after")
-    def _all_or_none(self) -> MethodConfig:
-        if len({part is None for part in (self.network, self.optimiser, self.batch_size)}) > 1:
-            raise ValueError("network, optimiser and batch_size: give all three, or none of them")
-        return self
-
-
 class PhantomSource(Strict):
     """Draw the data set as a phantom in its official layout."""
 
@@ -188,23 +143,6 @@ class LocalSource(Strict):
 
 
 Source = Annotated[PhantomSource | LocalSource, Field(discriminator="kind")]
-
-
-class TrainingConfig(Strict):
-    """How long a run trains and how it is watched."""
-
-    steps: PositiveInt = Field(description="optimisation steps at most")
-    validate_every: PositiveInt = Field(description="steps between two validations")
-    decay: Literal["none", "cosine"] = Field(
-        "none", description="how the learning rate falls to zero over the steps; runs cut short"
-    )
-    patience: PositiveInt | None = Field(
-        None, description="validations without a better loss before the run stops; null: never"
-    )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 autocast where this machine gains from it"
-    )
-    checkpoint_seconds: float = Field(60, ge=0, description="time between two checkpoints")
 
 
 class CohortScale(Strict):
@@ -237,60 +175,3 @@ class MainConfig(Strict):
     equivalent_code: dict[str, str] = Field(
         {}, description="code hash -> older hash whose results stay valid (see docs/cluster.md)"
     )
-
-
-def load_yaml(path: Path) -> Any:
-    """Read a YAML file; InputError if it is absent, unreadable or not YAML."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        there = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise InputError(f"{path}: no such file; in that folder there are: {there}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {error}; correct the file") from None
-
-
-def validate(content: Any, model: type[BaseModel], where: Path | str) -> Any:
-    """Turn `content` into `model`; InputError naming `where`, the key and what is allowed."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        lines = [f"{where}: {_explain(e, model)}" for e in error.errors()]
-        raise InputError("\n".join(lines)) from None
-
-
-def load_model(path: Path, model: type[BaseModel]) -> Any:
-    """Read `path` as `model`; InputError naming file, key and what is allowed."""
-    return validate(load_yaml(path), model, path)
-
-
-def _explain(error: dict, model: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(whole file)"
-    if error["type"] != "extra_forbidden":
-        given = "" if error["type"] == "missing" else f", got {error['input']!r:.80}"
-        return f"key '{key}': {error['msg']}{given}"
-    allowed = _allowed_keys(model, error["loc"][:-1])
-    near = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
-    hint = f" (did you mean '{near[0]}'?)" if near else ""
-    return f"key '{key}': unknown key{hint}; allowed: {', '.join(allowed)}"
-
-
-def _allowed_keys(model: type[BaseModel], location: tuple) -> list[str]:
-    """Follow `location` through nested models; the keys of the model it ends in."""
-    candidates: list[Any] = [model]
-    for part in location:
-        following = []
-        for candidate in candidates:
-            fields = getattr(candidate, "model_fields", {})
-            if part in fields:
-                following += _models_in(fields[part].annotation)
-            else:  # a dict key, a list index or the tag of a union
-                following.append(candidate)
-        candidates = following
-    return sorted({name for c in candidates for name in getattr(c, "model_fields", {})})
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for inner in getattr(annotation, "__args__", ()) for m in _models_in(inner)]

@@ -13,9 +13,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from piecemeal.config import Name, Strict, load_model, validate
 from piecemeal.errors import InputError
 from piecemeal.table_specs import Key, Table, TablesFile
+from piecemeal.validation import Name, Strict, load_model, validate
 
 # What `postprocessing` says of a prediction to which nothing was done.
 AS_PREDICTED = "as predicted"

@@ -7,16 +7,17 @@ everything that decided what lies there.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from piecemeal import config as c
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperFolder, PaperRun, load_paper
-from piecemeal.provenance import short_hash, source_hash, write_text
+from piecemeal.provenance import short_hash, source_hash
 from piecemeal.registry import known
+from piecemeal.training_specs import MethodConfig
+from piecemeal.validation import load_model, load_yaml, validate
 
 
 @dataclass(frozen=True)
@@ -53,28 +54,28 @@ class Planner:
 
     def _main(self, overrides: dict[str, Any]) -> c.MainConfig:
         path, local = self.folder / "config.yaml", self.folder / "local.yaml"
-        merged = dict(c.validate(c.load_yaml(path), c.MainConfig, path).model_dump(mode="json"))
+        merged = dict(validate(load_yaml(path), c.MainConfig, path).model_dump(mode="json"))
         if local.exists():
-            changes = c.load_yaml(local) or {}
+            changes = load_yaml(local) or {}
             if not isinstance(changes, dict):
                 raise InputError(
                     f"{local}: expected keys of {path}, as in `local: {{acdc: /path}}`"
                 )
-            c.validate({**merged, **changes}, c.MainConfig, local)
+            validate({**merged, **changes}, c.MainConfig, local)
             merged |= changes
-        return c.validate({**merged, **overrides}, c.MainConfig, "--config")
+        return validate({**merged, **overrides}, c.MainConfig, "--config")
 
     def scale(self, name: str) -> c.ScaleConfig:
         """The scale `name`."""
-        return c.load_model(self.folder / "scales" / f"{name}.yaml", c.ScaleConfig)
+        return load_model(self.folder / "scales" / f"{name}.yaml", c.ScaleConfig)
 
     def cohort(self, name: str) -> c.CohortConfig:
         """The cohort `name`, as at the scale `paper`."""
-        return c.load_model(self.folder / "cohorts" / f"{name}.yaml", c.CohortConfig)
+        return load_model(self.folder / "cohorts" / f"{name}.yaml", c.CohortConfig)
 
     def dataset(self, name: str) -> c.DatasetConfig:
         """The data set `name`."""
-        return c.load_model(self.folder / "datasets" / f"{name}.yaml", c.DatasetConfig)
+        return load_model(self.folder / "datasets" / f"{name}.yaml", c.DatasetConfig)
 
     def paper(self, key: str) -> PaperFolder:
         """The paper `key`."""
@@ -117,7 +118,7 @@ class Planner:
         if name in plan.raw:
             return plan.raw[name]
         file = self.folder / "datasets" / f"{name}.yaml"
-        dataset = c.load_model(file, c.DatasetConfig)
+        dataset = load_model(file, c.DatasetConfig)
         where = self.folder / "scales" / f"{plan.scale}.yaml"
         if name not in scale.sources:
             raise InputError(f"{where}: key 'sources': says nothing about data set '{name}'")
@@ -156,6 +157,7 @@ class Planner:
                 "raw": raw.hash,
                 "layout": dataset.layout,
                 "labels": dataset.labels,
+                "modality": dataset.modality,
                 # Known bad scans are real ones; a phantom has other subjects.
                 "exclude": {} if phantom else dataset.exclude,
                 "limit": raw.settings["source"].get("limit"),
@@ -197,7 +199,7 @@ class Planner:
 
     def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
         path = self.folder / "methods" / f"{arm.method}.yaml"
-        method: c.MethodConfig = c.load_model(path, c.MethodConfig)
+        method: MethodConfig = load_model(path, MethodConfig)
         cohort = self.cohort(arm.cohort)
         implementation = _plugin("piecemeal.methods", method.implementation, path, "implementation")
         plugins = [implementation]
@@ -221,6 +223,9 @@ class Planner:
             "network_options": options,
             "optimiser": method.optimiser.model_dump() if method.optimiser else None,
             "batch_size": method.batch_size,
+            "input": method.input.model_dump(mode="json"),
+            "sampler": method.sampler.model_dump(),
+            "augmentation": method.augmentation.model_dump() if method.augmentation else {},
             # How often it is saved decides how much a kill costs, not the result.
             "training": {k: v for k, v in training.items() if k != "checkpoint_seconds"},
         }
@@ -228,9 +233,12 @@ class Planner:
         run = self._unit(decides, *plugins, "workflow.scripts.train", **more)
         key = f"{arm.cohort}/{arm.annotation}/{arm.method}/seed{seed}-{run.hash}"
         plan.runs[key] = run
-        kept = {"largest_component": cohort.scoring.largest_component}
-        of_run = {k: v for k, v in decides.items() if k != "training"} | {"run": run.hash}
-        plan.scores[key] = self._unit(of_run | kept, *plugins, "workflow.scripts.score")
+        of_score = {k: v for k, v in decides.items() if k != "training"} | {
+            "run": run.hash,
+            "inference": method.inference.model_dump(),
+            "largest_component": cohort.scoring.largest_component,
+        }
+        plan.scores[key] = self._unit(of_score, *plugins, "workflow.scripts.score")
         return key
 
 
@@ -253,36 +261,3 @@ def _protocol(protocol: Any, ids: dict[str, int]) -> dict[str, Any] | None:
     if "annotated" in content:
         content["annotated"] = [ids[s] for s in content["annotated"]]
     return content
-
-
-def freeze(plan: Plan, path: Path) -> None:
-    """Write the plan where jobs on other machines read it; an unchanged file is left alone."""
-    text = _as_text(plan)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-
-
-def thaw(path: Path) -> Plan:
-    """The plan that `freeze` wrote; InputError if it is absent or unreadable."""
-    try:
-        return _from_text(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: the plan cannot be read ({error}); start snakemake again from the main folder"
-        ) from error
-
-
-def as_jobs_see_it(plan: Plan) -> Plan:
-    """The plan after a way through JSON, so that all processes work with the same types."""
-    return _from_text(_as_text(plan))
-
-
-def _as_text(plan: Plan) -> str:
-    return json.dumps(asdict(plan), indent=1) + "\n"
-
-
-def _from_text(text: str) -> Plan:
-    content = json.loads(text)
-    for stage in ("raw", "prepared", "annotated", "runs", "scores"):
-        content[stage] = {key: Unit(**unit) for key, unit in content[stage].items()}
-    return Plan(**content)

@@ -18,8 +18,9 @@ from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.evaluation.components import largest_component
 from piecemeal.evaluation.metrics import evaluate
-from piecemeal.inference import ForwardPasses, predict, slice_probabilities
-from piecemeal.training.loop import load_network
+from piecemeal.inference import ForwardPasses, predict, warm_up
+from piecemeal.training.results import load_network
+from piecemeal.training.validation import memory_format_of
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class RunScores(NamedTuple):
 
     `processed`: as the cohort asks to score (largest components kept where it says so);
     `unprocessed`: of the predictions as they came; `scans`: what belongs to a scan as a whole, one
-    entry each: dataset, case, phase, diagonal_mm, seconds, forward_passes.
+    entry each: dataset, case, phase, diagonal_mm, seconds, forward_passes, head_passes.
     """
 
     processed: pd.DataFrame
@@ -50,14 +51,18 @@ def score_run(
 
     settings: the run's, as in the plan; predictions: folder for `<dataset>/<scan>.nii.gz`.
     `seconds` is the time to predict the scan, the same in all its rows; `forward_passes` counts the
-    slices or windows that the network evaluated for it.
+    slices or windows that the network (of a task-conditioned one: its backbone) evaluated for it,
+    `head_passes` those that its task heads did.
     """
     torch.set_num_threads(threads)
     method = methods.load(
         settings["implementation"], settings["classes"], settings["method_options"]
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = load_network(settings, method, weights).to(device) if method.trained else None
+    network = None
+    if method.trained:
+        network = load_network(settings, method, weights)
+        network.to(device, memory_format=memory_format_of(network))
     names = dict(enumerate(settings["structures"], start=1))
     kept = [i for i, name in names.items() if name in settings["largest_component"]]
 
@@ -67,17 +72,17 @@ def score_run(
         scan = PreparedScan(prepared / row.dataset / row.scan)
         if network is not None and not scans:
             # The first forward pass of a process also loads kernels and sets up threads and memory:
-            # one slice pays for that, untimed, so that the first scan's seconds are like the rest.
-            slice_probabilities(method, network, scan.image[:1])
+            # an empty input pays for that, untimed, so that the first scan takes as long as others.
+            warm_up(method, network, scan, settings)
         with ForwardPasses(network) as passes:
             start = time.perf_counter()
-            prediction = predict(method, network, scan)
+            prediction = predict(method, network, scan, settings)
             seconds = round(time.perf_counter() - start, 4)
         identity = {"dataset": row.dataset, "case": row.case, "phase": row.phase}
         scans.append(
             identity
             | {"diagonal_mm": round(diagonal_mm(scan.geometry), 4), "seconds": seconds}
-            | {"forward_passes": passes.count}
+            | {"forward_passes": passes.count, "head_passes": passes.head_count}
         )
         cleaned = largest_component(prediction, kept)
         _write(predictions / row.dataset / f"{row.scan}.nii.gz", cleaned, scan)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from piecemeal.config import Name, Strict
+from piecemeal.validation import Name, Strict
 
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Misses = Literal["diagonal", "excluded"]

@@ -52,7 +52,7 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
     for number in range(1, 9):
         _write_subject(root / "raw" / f"subject{number:03d}", number)
     labels = {1: "left", 2: "right"}
-    source = {"root": root / "raw", "layout": "oai_thigh", "labels": labels}
+    source = {"root": root / "raw", "layout": "oai_thigh", "modality": "MR", "labels": labels}
     prepare(root / "prepared", {"blocks": source}, ["left", "right"], 2.0, 32, "zscore", SPLIT)
     origin = {"blocks": {"source": "local", "phantom": False, "sha256": 64 * "0"}}
     (root / "prepared" / "sources.json").write_text(json.dumps(origin))
@@ -82,6 +82,7 @@ def settings():
             "patience": None,
             "decay": "none",
             "precision": "float32",
+            "compile": False,
             "checkpoint_seconds": 3600.0,
         }
         return {
@@ -102,8 +103,13 @@ def settings():
                 "learning_rate": 0.01,
                 "warmup_steps": 2,
                 "warmup_factor": 0.1,
+                "weight_decay": 0.0,
+                "clip_norm": None,
             },
             "batch_size": 4,
+            "input": {"kind": "slices", "neighbours": 0},
+            "sampler": {"name": "epochs"},
+            "augmentation": {},
             "training": plan | dict(training),
             "code": "fedcba9876",
             "modules": ["workflow.scripts.train"],

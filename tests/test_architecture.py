@@ -21,18 +21,22 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 # word here.
 LAYERS = [
     {"errors"},
-    {"config", "labelsets", "provenance", "registry"},
-    {"annotations", "jobs", "losses", "networks", "table_specs"},
-    {"papers"},
+    {"labelsets", "provenance", "registry", "validation"},
+    {"annotations", "augmentation_specs", "jobs", "losses", "networks", "table_specs"},
+    {"papers", "training_specs"},
+    {"config"},
     {"datasets", "evaluation", "methods", "plan"},
+    {"plan_file"},
     {"training"},
     {"inference"},
-    {"publishing", "scoring"},
+    {"publishing", "scoring", "status"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 WITHOUT_TORCH = ["annotations", "config", "datasets", "errors", "jobs", "labelsets", "papers"]
-WITHOUT_TORCH += ["plan", "provenance", "registry", "evaluation", "publishing", "table_specs"]
+WITHOUT_TORCH += ["augmentation_specs", "evaluation", "plan", "plan_file", "provenance", "registry"]
+WITHOUT_TORCH += ["publishing", "table_specs", "training_specs", "validation", "status", "cli"]
 
 
 def name_of(path: Path) -> str:

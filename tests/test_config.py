@@ -4,19 +4,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from piecemeal import config, papers, registry
-from piecemeal.config import (
-    CohortConfig,
-    DatasetConfig,
-    MainConfig,
-    MethodConfig,
-    ScaleConfig,
-    load_model,
-    load_yaml,
-    validate,
-)
+from piecemeal import augmentation_specs, config, papers, registry, training_specs
+from piecemeal.config import CohortConfig, DatasetConfig, MainConfig, ScaleConfig
 from piecemeal.errors import InputError
 from piecemeal.evaluation.claims import load_claims
+from piecemeal.training_specs import MethodConfig
+from piecemeal.validation import Strict, load_model, load_yaml, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "config"
@@ -111,14 +104,15 @@ def test_a_private_data_set_comes_as_a_phantom_only():
 def test_unknown_key_names_the_allowed_ones_and_the_nearest(method):
     message = refused(method | {"batchsize": 4}, MethodConfig, "key 'batchsize': unknown key")
     assert "did you mean 'batch_size'?" in message
-    assert "allowed: batch_size, citation, implementation" in message
+    assert "allowed: augmentation, batch_size, citation, implementation" in message
 
 
 def test_unknown_nested_key_names_the_keys_of_its_level(method):
     method["optimiser"]["momentum"] = 0.9
     message = refused(method, MethodConfig, "key 'optimiser.momentum'")
-    assert "allowed: learning_rate, name, warmup_factor, warmup_steps" in message
+    assert "allowed: clip_norm, learning_rate, name, warmup_factor" in message
     assert "batch_size" not in message
+    assert "nesterov" not in message  # a key of another optimiser
 
 
 def test_unknown_key_below_a_dictionary(cohort):
@@ -141,8 +135,8 @@ def test_impossible_value_names_the_bound(method, key, value, expected):
 
 
 def test_unknown_choice_names_the_choices(method):
-    method["optimiser"]["name"] = "sgd"
-    refused(method, MethodConfig, "key 'optimiser.name'", "'adam'", "'sgd'")
+    method["optimiser"]["name"] = "adagrad"
+    refused(method, MethodConfig, "key 'optimiser'", "'adagrad'", "'adam'", "'sgd'")
 
 
 def test_missing_key_is_named(method):
@@ -217,8 +211,9 @@ def test_models_do_not_change(method):
 
 
 def test_every_key_is_described():
-    models = [m for m in vars(config).values() if isinstance(m, type)]
-    models = [m for m in models if issubclass(m, config.Strict) and m is not config.Strict]
+    files = (augmentation_specs, config, training_specs)
+    models = {m for file in files for m in vars(file).values() if isinstance(m, type)}
+    models = [m for m in models if issubclass(m, Strict) and m is not Strict]
     undescribed = {
         f"{model.__name__}.{name}"
         for model in models
@@ -226,6 +221,7 @@ def test_every_key_is_described():
         if not field.description
     }
     # What a name says by itself: tags, and models described at their own keys.
-    allowed = {f"{m.__name__}.kind" for m in models}
+    allowed = {f"{m.__name__}.{tag}" for m in models for tag in ("kind", "name")}
     allowed |= {"CohortConfig.split", "CohortConfig.annotations", "CohortConfig.scoring"}
+    allowed |= {"MethodConfig.inference"}
     assert undescribed - allowed <= {"CohortScale.training"}

@@ -13,7 +13,8 @@ import yaml
 
 from piecemeal import plan as planning
 from piecemeal.errors import InputError
-from piecemeal.plan import Plan, Planner, freeze, thaw
+from piecemeal.plan import Plan, Planner
+from piecemeal.plan_file import freeze, thaw
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("raw", "prepared", "annotated", "runs", "scores")

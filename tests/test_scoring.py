@@ -99,7 +99,7 @@ def test_scores_are_those_of_the_written_prediction(cohort, untrained, tmp_path)
 def test_only_the_processed_table_has_largest_components(cohort, untrained, tmp_path, monkeypatch):
     """The reference with one stray voxel of each structure, of which only `left` is cleaned."""
 
-    def with_strays(method, network, scan: PreparedScan) -> np.ndarray:
+    def with_strays(method, network, scan: PreparedScan, settings) -> np.ndarray:
         prediction = np.array(scan.reference)
         prediction[0, 0, 0], prediction[0, -1, -1] = 1, 2
         return prediction
@@ -148,7 +148,7 @@ def test_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
     assert scans == [
         {
             **{"dataset": "blocks", "case": case, "phase": "", "diagonal_mm": 87.9875},
-            **{"seconds": 3.0, "forward_passes": 3},
+            **{"seconds": 3.0, "forward_passes": 3, "head_passes": 0},
         }
         for case in cases[cases["split"] == "test"]["case"]
     ]

@@ -1,8 +1,9 @@
 """Write what each case's annotator is taken to have said: codes and label sets (labelsets.py).
 
-cases.csv                   dataset, scan, case, phase, split, half, protocol; written last
-sets.json                   {protocol: [[class ids of code 0], [of code 1], ...]}
-<dataset>/<scan>/codes.npy  uint8 (z, size, size), rows of the scan's protocol in sets.json
+cases.csv                    one row a scan, columns COLUMNS; written last
+sets.json                    {protocol: [[class ids of code 0], [of code 1], ...]}
+<dataset>/<scan>/codes.npy   uint8 (z, size, size), rows of the scan's protocol in sets.json
+<dataset>/<scan>/places.npz  where each code occurs (places.py)
 """
 
 import hashlib
@@ -13,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from piecemeal import annotations
+from piecemeal.datasets.places import write_places
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.labelsets import Annotation
 from piecemeal.provenance import write_text
 
-COLUMNS = ["dataset", "scan", "case", "phase", "split", "half", "protocol"]
+COLUMNS = ["dataset", "scan", "case", "modality", "phase", "split", "half", "protocol"]
 
 # What each kind of protocol needs beside "kind".
 SETTINGS = {
@@ -53,6 +55,8 @@ def annotate(
         annotation = _annotate_scan(prepared / place, row.scan, halves[row.half], classes)
         (folder / place).mkdir(parents=True, exist_ok=True)
         np.save(folder / place / "codes.npy", annotation.codes)
+        places = folder / place / "places.npz"
+        write_places(places, annotation.codes, len(annotation.sets), place.as_posix())
         # The table depends on the protocol only, so every scan of the protocol gives the same.
         tables[row.protocol] = [np.flatnonzero(members).tolist() for members in annotation.sets]
     write_text(folder / "sets.json", json.dumps(tables, indent=1))

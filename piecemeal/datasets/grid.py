@@ -11,7 +11,6 @@ Resampling and cropping or padding are this one map, so nothing is interpolated 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 # Pixels. Where an index falls half-way between two pixels (equal spacing, one size even, one odd)
 # the nearest one is the upper on the way to the grid and the lower on the way back, so that labels
@@ -58,43 +57,41 @@ def resample_from_grid(volume: np.ndarray, geometry: Geometry, order: int) -> np
     return _resample_planes(volume, geometry.native_shape[1:], steps, order, -TIE)
 
 
+def covered(source: int, target: int, step: float) -> tuple[slice, float]:
+    """Where the pixels of a target axis lie on a source axis.
+
+    source, target: sizes in pixels; step: source pixels per target pixel. Returns the target
+    indices whose centres fall within the source pixels, edges included, and the source index, a
+    fraction, of the first of them.
+    """
+    start = (source - 1) / 2 - step * (target - 1) / 2
+    position = start + step * np.arange(target)
+    indices = np.flatnonzero((position >= -0.5 - TIE) & (position <= source - 0.5 + TIE))
+    inside = slice(int(indices[0]), int(indices[-1]) + 1) if indices.size else slice(0, 0)
+    return inside, start + step * inside.start
+
+
 def _resample_planes(
     volume: np.ndarray, shape: tuple[int, int], steps: tuple[float, float], order: int, tie: float
 ) -> np.ndarray:
     """Resample the last two axes. steps: source pixels per target pixel; tie: see TIE."""
+    from scipy import ndimage  # here, because prediction needs only the geometry
+
     source = volume.shape[-2:]
-    offset = [
-        (there - 1) / 2 - step * (here - 1) / 2
-        for there, here, step in zip(source, shape, steps, strict=True)
-    ]
     planes = np.zeros((volume[..., 0, 0].size, *shape), volume.dtype)
     # "nearest" keeps the outer half of the border pixels, which "constant" would cut off; what
     # lies beyond them is left at 0.
-    inside = tuple(
-        _inside(there, here, step, start)
-        for there, here, step, start in zip(source, shape, steps, offset, strict=True)
-    )
-    nudge = tie if order == 0 else 0.0
-    first = [
-        start + step * where.start + nudge
-        for start, step, where in zip(offset, steps, inside, strict=True)
-    ]
+    inside, first = zip(*map(covered, source, shape, steps), strict=True)
     if planes[:, *inside].size == 0:
         return planes.reshape(*volume.shape[:-2], *shape)
+    nudge = tie if order == 0 else 0.0
     for plane, target in zip(volume.reshape(-1, *source), planes, strict=True):
         target[inside] = ndimage.affine_transform(
             plane,
             steps,
-            offset=first,
+            offset=[position + nudge for position in first],
             output_shape=tuple(where.stop - where.start for where in inside),
             order=order,
             mode="nearest",
         )
     return planes.reshape(*volume.shape[:-2], *shape)
-
-
-def _inside(there: int, here: int, step: float, start: float) -> slice:
-    """Target indices whose centres fall within the source pixels, edges included."""
-    position = start + step * np.arange(here)
-    indices = np.flatnonzero((position >= -0.5 - TIE) & (position <= there - 0.5 + TIE))
-    return slice(int(indices[0]), int(indices[-1]) + 1) if indices.size else slice(0, 0)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 KEPT_FRACTION = 0.95
 
 COLUMNS = [
-    *("dataset", "scan", "case", "phase", "group", "split", "half"),
+    *("dataset", "scan", "case", "modality", "phase", "group", "split", "half"),
     *("slices", "spacing_z", "spacing_y", "spacing_x", "source_sha256"),
 ]
 
@@ -54,6 +54,7 @@ class _Job:
     """One scan to prepare. `settings` is all that decides the result besides the source files."""
 
     dataset: str
+    modality: str
     case: CaseFiles
     root: Path
     target: Path
@@ -72,9 +73,10 @@ def prepare(
 ) -> pd.DataFrame:
     """Prepare every scan of the sources into `folder` (see store.py); returns its cases.csv.
 
-    sources: {data set: {"root": folder in its layout, "layout": name, "labels": {raw value:
-    structure}, "exclude": {scan or patient: reason}, "patients": only these or None, "limit": the
-    first so many patients (of those named) or None}}. Each must label every structure.
+    sources: {data set: {"root": folder in its layout, "layout": name, "modality": "CT" or "MR",
+    "labels": {raw value: structure}, "exclude": {scan or patient: reason}, "patients": only these
+    or None, "limit": the first so many patients (of those named) or None}}. Each must label every
+    structure.
     structures: class 1, 2, ... of the cohort. grid_spacing: mm. size: pixels a side. intensity:
     a key of INTENSITIES. split: seed, train, validation, test (patients of each data set).
 
@@ -129,7 +131,8 @@ def _plan(
         for case in cases:
             if case.case in splits[dataset].index:
                 target = folder / dataset / case.scan
-                jobs.append(_Job(dataset, case, Path(source["root"]), target, of_source))
+                where = (Path(source["root"]), target)
+                jobs.append(_Job(dataset, source["modality"], case, *where, of_source))
         bad += [(dataset, b.scan, b.reason) for b in bad_cases if b.case in splits[dataset].index]
     return jobs, splits, bad
 
@@ -207,6 +210,7 @@ def _prepare_scan(job: _Job) -> dict:
         "dataset": job.dataset,
         "scan": case.scan,
         "case": case.case,
+        "modality": job.modality,
         "phase": case.phase,
         "group": case.group,
         "slices": record["native_shape"][0],

@@ -7,15 +7,21 @@ cases.csv                         one row a scan; written last, so it exists onl
 <dataset>/<scan>/scan.json        geometry, source files and settings
 """
 
+from __future__ import annotations
+
+import csv
 import json
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from piecemeal.datasets.grid import Geometry
 from piecemeal.errors import InputError
+
+if TYPE_CHECKING:  # whoever trains or predicts needs no pandas
+    import pandas as pd
 
 
 class PreparedScan:
@@ -70,19 +76,33 @@ class PreparedScan:
         return np.load(path, mmap_mode="r") if path.exists() else None
 
 
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """cases.csv of a prepared or annotated folder, row by row, all of it text.
+
+    Raises InputError if it is missing, which means the step before has not finished.
+    """
+    with _table_of(folder).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def read_cases(folder: Path) -> pd.DataFrame:
     """cases.csv of a prepared or annotated folder: text columns, `half` as nullable integer.
 
     Raises InputError if it is missing, which means the step before has not finished.
     """
-    path = Path(folder) / "cases.csv"
+    import pandas as pd
+
     numbers = {"slices": int, "spacing_z": float, "spacing_y": float, "spacing_x": float}
-    try:
-        # Names and phases may look like numbers or like "NA"; they are text.
-        cases = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: is missing, the step that writes it has not finished; run it again"
-        ) from None
+    # Names and phases may look like numbers or like "NA"; they are text.
+    cases = pd.read_csv(_table_of(folder), dtype=str, keep_default_na=False)
     cases["half"] = pd.to_numeric(cases["half"].replace("", None)).astype("Int64")
     return cases.astype({name: kind for name, kind in numbers.items() if name in cases})
+
+
+def _table_of(folder: Path) -> Path:
+    path = Path(folder) / "cases.csv"
+    if not path.exists():
+        raise InputError(
+            f"{path}: is missing, the step that writes it has not finished; run it again"
+        )
+    return path

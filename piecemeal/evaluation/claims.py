@@ -11,10 +11,10 @@ from typing import Annotated
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from piecemeal.config import load_model
 from piecemeal.errors import InputError
 from piecemeal.evaluation import statistics
 from piecemeal.evaluation.claim_kinds import ALPHA, Claim, Close, LargerGain, Superior
+from piecemeal.validation import load_model
 
 COLUMNS = [
     "paper",

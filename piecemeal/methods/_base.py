@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Method(ABC):
@@ -24,6 +26,9 @@ class Method(ABC):
         """Channels of the network's prediction head."""
         return self.classes
 
+    def check(self, sets: np.ndarray) -> None:  # noqa: B027 (most methods take any)
+        """Raise InputError if the method cannot learn from a case's label sets (K, C), bool."""
+
     @abstractmethod
     def loss(self, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
         """Scalar loss of logits (B, C, *space) under codes (B, *space) and sets (B, K, C)."""
@@ -32,9 +37,54 @@ class Method(ABC):
         """Class probabilities (B, classes, *space) in float32 from logits (B, C, *space)."""
         return torch.softmax(logits.float(), dim=1)
 
+    def read_out(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Class probabilities (B, classes, *space) float32 of images (B, channels, *space).
+
+        Called under the run's autocast: the network runs in it, the probabilities do not.
+        """
+        logits = network(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.probabilities(logits)
+
     def without_network(self, labels: np.ndarray) -> np.ndarray:
-        """Probabilities (classes, z, y, x) of an untrained method, given the true `labels`."""
+        """Probabilities (classes, z, y, x) of an untrained method, given the true `labels`.
+
+        labels (z, y, x): one slice of a scan or several.
+        """
         raise NotImplementedError(f"{type(self).__name__} predicts with its network")
+
+
+class TaskConditioned(Method):
+    """Base of methods whose network is told which task to solve, such as DoDNet.
+
+    The network offers `features(images)`, which knows no task, and `head(features, task)`, logits
+    (B, channels, *space); its forward goes through both. Prediction computes the features once and
+    the head for every task.
+    tasks: what the head is told, one entry a task; channels: of the head, for one task.
+    """
+
+    def __init__(self, classes: int, tasks: Sequence[Any], channels: int = 1):
+        super().__init__(classes)
+        self.tasks, self.channels = tasks, channels
+
+    def output_channels(self) -> int:
+        """Channels of all tasks together."""
+        return len(self.tasks) * self.channels
+
+    @abstractmethod
+    def merge(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Class probabilities (B, classes, *space) from float32 logits, one tensor a task."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities from the logits of all tasks, one after the other in the channels."""
+        return self.merge(logits.float().split(self.channels, dim=1))
+
+    def read_out(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Class probabilities from one pass through the backbone and one head a task."""
+        features = network.features(images)
+        outputs = [network.head(features, task) for task in self.tasks]
+        with torch.autocast(images.device.type, enabled=False):
+            return self.merge([logits.float() for logits in outputs])
 
 
 class Untrained(Method):
@@ -48,7 +98,10 @@ class Untrained(Method):
 
     @abstractmethod
     def without_network(self, labels: np.ndarray) -> np.ndarray:
-        """Probabilities (classes, z, y, x) in float32, given the true `labels` (z, y, x)."""
+        """Probabilities (classes, z, y, x) in float32, given the true `labels` (z, y, x).
+
+        labels: one slice of a scan or several.
+        """
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

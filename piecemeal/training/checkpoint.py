@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import pickle
 import random
 import shutil
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 
 from piecemeal.errors import InputError
-from piecemeal.provenance import locked, replacing
+from piecemeal.provenance import locked, replacing, write_text
+
+PROGRESS = "progress.json"
 
 
 class Checkpoint:
@@ -34,8 +37,9 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; on a full disk the previous one stays and InputError says so."""
-        for leftover in self.path.parent.glob(f".{self.path.name}.*.partial"):
-            leftover.unlink()  # of a process that was killed while it wrote; we hold the lock
+        for name in (self.path.name, PROGRESS):
+            for leftover in self.path.parent.glob(f".{name}.*.partial"):
+                leftover.unlink()  # of a process that was killed while it wrote; we hold the lock
         try:
             with replacing(self.path) as temporary:
                 torch.save({**state, "identity": self.identity}, temporary)
@@ -49,6 +53,15 @@ class Checkpoint:
                 f"{self.path}: the checkpoint could not be written ({error}); {free} MiB are free "
                 f"there; {kept}; make room and start the same command again"
             ) from error
+
+    def report(self, state: dict[str, Any], settings: dict[str, Any]) -> None:
+        """Write how far the run is beside the checkpoint, for whoever wants to know."""
+        done = {key: state[key] for key in ("step", "stopped")}
+        done |= {"steps": settings["training"]["steps"], "seconds": round(state["seconds"], 3)}
+        if state["training_seconds"]:
+            samples = state["step"] * settings["batch_size"]
+            done["samples_per_second"] = round(samples / state["training_seconds"], 3)
+        write_text(self.path.parent / PROGRESS, json.dumps(done) + "\n")
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, or None if there is none.

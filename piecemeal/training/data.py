@@ -1,23 +1,39 @@
-"""Slices of an annotated cohort as batches of images, codes and label sets."""
+"""Samples of an annotated cohort as batches of images, codes and label sets."""
 
 from __future__ import annotations
 
-import json
+import mmap
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from piecemeal import labelsets
-from piecemeal.datasets.store import read_cases
 from piecemeal.errors import InputError
+from piecemeal.training.cases import Case
+from piecemeal.training.sampling import Draw, Sampler, Window
+
+if TYPE_CHECKING:  # one knows the other's Batch
+    from piecemeal.training.augmentation import Augmentation
+
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGUSR1, signal.SIGURG}
+PREFETCHED = 2  # batches a worker has ready
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` (B, 1, H, W) float32; `codes` (B, H, W) uint8, rows of `sets` (B, K, C) bool."""
+    """`images` (B, channels, *space) float32; `codes` (B, *space) uint8, rows of `sets`.
+
+    `sets` (B, K, C) bool; space is (H, W) for slices and (Z, Y, X) for patches.
+    """
 
     images: Tensor
     codes: Tensor
@@ -28,66 +44,206 @@ class Batch:
         images = self.images.to(device, non_blocking=True, memory_format=memory_format)
         return Batch(images, *(t.to(device, non_blocking=True) for t in (self.codes, self.sets)))
 
+    def copy(self, pinned: bool) -> Batch:
+        """A copy; `pinned` to memory from which a GPU copies by itself."""
+        return Batch(*(torch.empty_like(f, pin_memory=pinned).copy_(f) for f in self.fields))
 
-class SliceData:
-    """All slices of one split ("train" or "validation"), read from memory maps.
+    @property
+    def fields(self) -> tuple[Tensor, Tensor, Tensor]:
+        """images, codes and sets."""
+        return self.images, self.codes, self.sets
 
-    prepared, annotated: the two folders of the cohort; classes: background included.
-    Raises InputError if the annotation leaves the split empty.
+
+class Samples:
+    """Windows of cases. Raises InputError if the planes of slices differ between the cases.
+
+    Outside a case the image is 0, its mean, as on the rest of the cohort's grid; the codes say
+    nothing (the set of every class), and the labels are background.
     """
 
-    def __init__(self, prepared: Path, annotated: Path, split: str, classes: int):
-        scans = read_cases(annotated)
-        scans = scans[scans["split"] == split]
-        if scans.empty:
-            raise InputError(
-                f"{annotated / 'cases.csv'}: no case of the split '{split}' is left; the "
-                "annotation drops all of them: enlarge the split or change the annotation"
-            )
-        protocols = json.loads((annotated / "sets.json").read_text(encoding="utf-8"))
-        self._images, self._codes, self._labels = [], [], []
-        self._index: list[tuple[int, int]] = []
-        tables = [_table(protocols[p], classes) for p in scans["protocol"]]
-        for number, row in enumerate(scans.itertuples(index=False)):
-            place = Path(row.dataset) / row.scan
-            self._images.append(np.load(prepared / place / "image.npy", mmap_mode="r"))
-            self._codes.append(np.load(annotated / place / "codes.npy", mmap_mode="r"))
-            self._labels.append(np.load(prepared / place / "labels.npy", mmap_mode="r"))
-            self._index += [(number, z) for z in range(len(self._codes[-1]))]
+    def __init__(self, cases: Sequence[Case], window: Window):
+        self.cases, self.window = cases, window
+        self.classes = cases[0].sets.shape[1]
+        tables = [case.sets for case in cases]
+        if window.is_slice:
+            self._check_planes()
+        else:
+            tables = [_with_every_class(case) for case in cases]
         self._sets = labelsets.pad(tables)
+        self._outside = [int(table.all(axis=1).argmax()) for table in tables]
 
-    def __len__(self) -> int:
-        return len(self._index)
+    def _check_planes(self) -> None:
+        for case in self.cases:
+            if case.image.shape[1:] != self.window.shape[1:]:
+                raise InputError(
+                    f"{case.dataset}/{case.scan}: its slices are {case.image.shape[1:]}, those of "
+                    f"others {self.window.shape[1:]}; expected one size, use patches for others"
+                )
 
-    def batch(self, indices: np.ndarray) -> Batch:
-        """The slices at `indices`, in that order."""
-        places = [self._index[i] for i in indices]
-        return Batch(
-            torch.from_numpy(np.stack([self._images[s][z] for s, z in places]))[:, None],
-            torch.from_numpy(np.stack([self._codes[s][z] for s, z in places])),
-            torch.from_numpy(np.stack([self._sets[s] for s, _ in places])),
+    def every(self) -> list[Draw]:
+        """All slices, or windows that hold every voxel of every case once, case by case."""
+        shapes = [case.image.shape for case in self.cases]
+        return [Draw(i, c) for i, s in enumerate(shapes) for c in self.window.tiles(s)]
+
+    def batch(self, draws: Sequence[Draw]) -> Batch:
+        """The samples of `draws`, in that order."""
+        shape = (len(draws), self.window.channels, *self.window.space)
+        images = torch.empty(shape)
+        for row, (number, corner) in zip(images.numpy(), draws, strict=True):
+            image = self.cases[number].image
+            if self.window.is_slice:
+                for channel, z in zip(row, range(corner[0], corner[0] + len(row)), strict=True):
+                    channel[...] = image[min(max(z, 0), len(image) - 1)]
+            else:
+                _read(image, corner, row[0], 0)
+        codes = self._maps(draws, [case.codes for case in self.cases], self._outside)
+        sets = torch.from_numpy(self._sets[[draw.case for draw in draws]])
+        return Batch(images, codes, sets)
+
+    def labels(self, draws: Sequence[Draw]) -> Tensor:
+        """True class ids (B, *space), uint8: to watch a run by, never to train on.
+
+        Raises InputError if a case has none.
+        """
+        for number in {draw.case for draw in draws}:
+            if self.cases[number].labels is None:
+                one = self.cases[number]
+                raise InputError(
+                    f"{one.dataset}/{one.scan}: has no labels to compare with; leave it out of the "
+                    "validation split"
+                )
+        labels = [case.labels for case in self.cases]
+        return self._maps(draws, labels, [0] * len(labels))
+
+    def _maps(self, draws: Sequence[Draw], volumes: list[np.ndarray], outside: list[int]) -> Tensor:
+        maps = torch.empty((len(draws), *self.window.space), dtype=torch.uint8)
+        for row, (number, corner) in zip(maps.numpy(), draws, strict=True):
+            if self.window.is_slice:
+                row[...] = volumes[number][corner[0] + self.window.neighbours]
+            else:
+                _read(volumes[number], corner, row, outside[number])
+        return maps
+
+
+def _with_every_class(case: Case) -> np.ndarray:
+    """The case's table with a row of every class in it, for what lies outside."""
+    if case.sets.all(axis=1).any():
+        return case.sets
+    if len(case.sets) == labelsets.MAX_SETS:
+        raise InputError(
+            f"{case.dataset}/{case.scan}: its annotation has {labelsets.MAX_SETS} label sets and "
+            "none is 'every class', which patches need for what lies outside the scan; merge some"
         )
-
-    def labels(self, indices: np.ndarray) -> Tensor:
-        """True class ids (B, H, W) of these slices: to watch a run by, never to train on."""
-        places = [self._index[i] for i in indices]
-        return torch.from_numpy(np.stack([self._labels[s][z] for s, z in places]))
+    return np.vstack([case.sets, labelsets.all_classes(case.sets.shape[1])])
 
 
-def _table(rows: list[list[int]], classes: int) -> np.ndarray:
-    table = np.zeros((len(rows), classes), dtype=bool)
-    for code, members in enumerate(rows):
-        table[code, members] = True
-    return table
+def _read(volume: np.ndarray, corner: Sequence[int], out: np.ndarray, outside: float) -> None:
+    """Copy the window of `volume` at `corner` to `out`, filled with `outside` where it leaves."""
+    there, here = [], []
+    for low, size, have in zip(corner, out.shape, volume.shape, strict=True):
+        start, stop = max(low, 0), min(low + size, have)
+        there.append(slice(start, stop))
+        here.append(slice(start - low, stop - low))
+    inside = out[tuple(here)]
+    if inside.shape != out.shape:
+        out[...] = outside
+    inside[...] = volume[tuple(there)]
 
 
-def batch_at(step: int, samples: int, batch_size: int, seed: int) -> np.ndarray:
-    """Indices of the batch of `step` (from 0): epochs of shuffled samples, incomplete batches left.
+class StepBatches(Dataset):
+    """The batches of a run by step: the samples of `rows` of the effective batch.
 
-    A function of the step alone, so a run that goes on after a kill draws what it would have drawn.
+    Where the augmentation mixes samples, the partners of the rows follow them.
     """
-    size = min(batch_size, samples)
-    per_epoch = samples // size
-    epoch, position = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, epoch]).permutation(samples)
-    return order[position * size : (position + 1) * size]
+
+    def __init__(
+        self, samples: Samples, sampler: Sampler, rows: range, augmentation: Augmentation | None
+    ):
+        self.samples, self.sampler, self.rows = samples, sampler, rows
+        self.augmentation = augmentation
+
+    def __getitem__(self, step: int) -> Batch:
+        draws = self.sampler.at(step)
+        chosen = list(self.rows)
+        if self.augmentation is not None:
+            partners = self.augmentation.partners(step, self.sampler.size)
+            if partners is not None:
+                chosen += [int(partners[row]) for row in self.rows]
+        return self.samples.batch([draws[row] for row in chosen])
+
+
+def loader(
+    batches: StepBatches, start: int, stop: int, workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """The batches of the steps from `start` to before `stop`, read ahead by `workers` processes.
+
+    They are the same for any number of workers; with 0 this process reads them itself. torch gives
+    every worker one thread. For a GPU they lie in pinned memory.
+    """
+    pinned = device.type == "cuda"
+    if not workers or start >= stop:
+        for step in range(start, stop):
+            yield batches[step].copy(pinned) if pinned else batches[step]
+        return
+    # While one slot is copied from, every worker may fill all that it may have ready.
+    shared = _SharedBatches(batches, batches[start], slots=workers * PREFETCHED + 1)
+    slots = DataLoader(
+        shared,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=PREFETCHED,
+        worker_init_fn=_begin_worker,
+        # Forked workers share memory and memory maps; sent to a process a map becomes a copy.
+        multiprocessing_context="fork",
+        # Its own, as the loader draws a number that nobody uses.
+        generator=torch.Generator(),
+    )
+    for slot in slots:
+        yield shared.batch(slot).copy(pinned)
+
+
+class _SharedBatches(Dataset):
+    """Batches in memory that the workers share with the run, used again and again.
+
+    torch's own way, new shared memory for every batch, spends most of its time on page faults with
+    3D patches, and does not fit the 64 MB of /dev/shm that containers have by default.
+    """
+
+    def __init__(self, batches: StepBatches, like: Batch, slots: int):
+        self.batches, self.slots = batches, slots
+        self._fields = [self._shared(field) for field in like.fields]
+
+    def _shared(self, like: Tensor) -> Tensor:
+        memory = mmap.mmap(-1, self.slots * like.nbytes)
+        return torch.frombuffer(memory, dtype=like.dtype).view(self.slots, *like.shape)
+
+    def __getitem__(self, step: int) -> int:
+        slot = step % self.slots
+        for field, values in zip(self._fields, self.batches[step].fields, strict=True):
+            field[slot].copy_(values)
+        return slot
+
+    def batch(self, slot: int) -> Batch:
+        """The batch in a slot, until the slot is used again."""
+        return Batch(*(field[slot] for field in self._fields))
+
+
+def _begin_worker(_: int) -> None:
+    """Let signals to stop end a worker only if they come from the run itself.
+
+    Those from outside often go to every process of a job. The run then finishes its step and saves,
+    and would fail if its workers were gone. The run's own handlers, which a worker inherits, only
+    take note: with them a worker would not end at all.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        threading.Thread(target=_end_when_the_run_asks, daemon=True).start()
+
+
+def _end_when_the_run_asks() -> None:
+    while signal.sigwaitinfo(STOP_SIGNALS).si_pid != os.getppid():
+        pass
+    os._exit(0)

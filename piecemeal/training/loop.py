@@ -1,12 +1,13 @@
 """The training loop of every run.
 
 A run is killed at any moment and started again by the same command: it continues from its last
-checkpoint and, on a CPU with the same number of threads, ends with the same bits.
+checkpoint and, on a CPU with the same number of threads, ends with the same bits. Whatever is
+random is a function of the run's seed and the step, so neither workers nor earlier draws matter.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import math
 import sys
@@ -14,36 +15,31 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
 from piecemeal import methods, networks
 from piecemeal.errors import InputError
-from piecemeal.methods._base import Method
-from piecemeal.provenance import git_state, replacing, short_hash, write_text
+from piecemeal.provenance import git_state, short_hash
 from piecemeal.training import checkpoint, runtime
-from piecemeal.training.data import SliceData, batch_at
+from piecemeal.training.augmentation import Augmentation
+from piecemeal.training.cases import load_cases
+from piecemeal.training.data import Samples, StepBatches, loader
+from piecemeal.training.distributed import Group
+from piecemeal.training.optimisation import Stepper, build_optimiser, learning_rate
 from piecemeal.training.progress import Progress
-from piecemeal.training.record import run_record
+from piecemeal.training.sampling import Window, build_sampler
+from piecemeal.training.validation import memory_format_of, validate
 
 log = logging.getLogger(__name__)
 
 LOG_POINTS = 10  # rows of the history between two validations
 
 
-def learning_rate(step: int, optimiser: dict[str, Any], plan: dict[str, Any]) -> float:
-    """Learning rate of `step` (from 0): a lower one while warming up, then as `decay` says."""
-    if step < optimiser["warmup_steps"]:
-        return optimiser["learning_rate"] * optimiser["warmup_factor"]
-    if plan["decay"] == "none":
-        return optimiser["learning_rate"]
-    done = (step - optimiser["warmup_steps"]) / (plan["steps"] - optimiser["warmup_steps"])
-    return optimiser["learning_rate"] * 0.5 * (1 + math.cos(math.pi * done))
-
-
 class Training:
-    """One run: settings (as in the plan), the cohort's folders, and where its checkpoint lives."""
+    """One run: settings (as in the plan), the cohort's folders, and where its checkpoint lives.
+
+    threads: CPU cores of this process. On a GPU all but one of them read and collate samples.
+    """
 
     def __init__(
         self,
@@ -52,13 +48,16 @@ class Training:
         annotated: Path,
         checkpoints: Path,
         threads: int = 1,
+        workers: int | None = None,
     ):
         self.settings, self.prepared, self.annotated = settings, prepared, annotated
         self.name = f"{settings['cohort']}/{settings['annotation']}/{settings['method']}"
         self.name += f"/seed{settings['seed']}"
         self.threads = threads
         self.code_state = git_state()  # now, not when the run ends: the code may be edited by then
+        self.group = Group()
         self.device = runtime.prepare_process(threads)
+        self.workers = runtime.loader_workers(threads, self.device) if workers is None else workers
         self.method = methods.load(
             settings["implementation"], settings["classes"], settings["method_options"]
         )
@@ -76,6 +75,7 @@ class Training:
             "resumed_at": [],
             "stopped": None,
             "device": runtime.device_name(self.device),
+            "processes": self.group.size,
             "peak_memory_mib": 0.0,
         }
 
@@ -84,44 +84,74 @@ class Training:
         if not self.method.trained:
             self.state |= {"stopped": "not trained", "parameters": 0, "precision": None}
             return
-        with self.checkpoint.locked(), runtime.StopRequest() as stop:
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(runtime.StopRequest())
+            stack.enter_context(self.group.joined(self.device))
+            if self.group.first:
+                stack.enter_context(self.checkpoint.locked())
+            self.group.agree(None)  # the others wait for the lock as well
             self._build()
             self._resume()
-            if not self.state["stopped"]:
-                self._loop(stop)
+            try:
+                if not self.state["stopped"]:
+                    self._loop(stop)
+            finally:
+                # What holds on to the other processes must go before they are left.
+                self.forward = None
 
     def _build(self) -> None:
         s = self.settings
+        data = [
+            load_cases(self.prepared, self.annotated, split, s["classes"])
+            for split in ("train", "validation")
+        ]
+        for case in (*data[0], *data[1]):
+            self.method.check(case.sets)
+        window = Window.of(s["input"], data[0])
+        self.data, self.validation_data = (Samples(cases, window) for cases in data)
+        seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
+        self.sampler = build_sampler(s["sampler"], data[0], window, s["batch_size"], seed)
+        self.rows = self.group.rows(self.sampler.size)
+        self.augmentation = Augmentation(s["augmentation"], seed)
+        self.state["training_samples"] = len(self.data.every())
+
         runtime.seed_everything("initialisation", s["cohort"], s["seed"])
         self.network = networks.build(
-            s["network"], 1, self.method.output_channels(), **s["network_options"]
+            s["network"], window.channels, self.method.output_channels(), **s["network_options"]
         )
-        self.memory_format = getattr(self.network, "memory_format", torch.contiguous_format)
+        self.memory_format = memory_format_of(self.network)
         self.network.to(self.device, memory_format=self.memory_format)
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=s["optimiser"]["learning_rate"], fused=True
-        )
+        self.state["parameters"] = sum(p.numel() for p in self.network.parameters())
         # The step counts on the device: reading it off every step would wait for the device.
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.state["parameters"] = sum(p.numel() for p in self.network.parameters())
 
     def _resume(self) -> None:
         saved = self.checkpoint.load()
+        s = self.settings
         if saved is None:
-            wanted = self.settings["training"]["precision"]
-            self.state["precision"] = runtime.choose_precision(wanted, self.device)
-            runtime.seed_everything("training", self.settings["cohort"], self.settings["seed"])
-            return
-        self.state = {key: saved[key] for key in self.state | {"precision": None}}
+            chosen = runtime.choose_precision(s["training"]["precision"], self.device)
+            self.state["precision"] = self.group.agree(chosen)
+        else:
+            processes = self.group.size
+            self.state = {key: saved[key] for key in self.state | {"precision": None}}
+            self.state["processes"] = max(self.state["processes"], processes)
         if self.state["stopped"]:
             log.info("%s: already finished at step %d", self.name, self.state["step"])
             return
-        self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.loss_sum.copy_(saved["loss_sum"])
-        checkpoint.restore_random_states(saved["random"])
-        self.state["resumed_at"].append(self.state["step"])
-        log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
+        optimiser = build_optimiser(self.network.parameters(), s["optimiser"])
+        self.stepper = Stepper(
+            optimiser, self.state["precision"], self.device, s["optimiser"]["clip_norm"]
+        )
+        if saved is not None:
+            self.network.load_state_dict(saved["network"])
+            self.stepper.restore(saved)
+            self.loss_sum.copy_(saved["loss_sum"] if self.group.first else 0)
+            checkpoint.restore_random_states(saved["random"])
+            self.state["resumed_at"].append(self.state["step"])
+            log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
+        self.forward = self.group.wrap(self.network, self.device)
+        if s["training"]["compile"]:
+            self.forward = torch.compile(self.forward)
 
     def _count_time(self) -> None:
         """Bring the times up to now; the time since `self.counted_to` was spent in training steps.
@@ -136,156 +166,120 @@ class Training:
         self.counted_to = now
 
     def _save(self) -> None:
+        """Write the checkpoint; nothing is asked of the other processes, they are all alike."""
         self._count_time()
-        self.checkpoint.save(
-            {
-                **self.state,
-                "network": self.network.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "loss_sum": self.loss_sum,
-                "random": checkpoint.random_states(),
-            }
-        )
-        self.counted_to = time.monotonic()
+        if self.group.first:
+            self.checkpoint.save(
+                {
+                    **self.state,
+                    **self.stepper.state(),
+                    "network": self.network.state_dict(),
+                    "loss_sum": self.loss_sum,
+                    "random": checkpoint.random_states(),
+                }
+            )
+            self.checkpoint.report(self.state, self.settings)
+        self.counted_to = self.saved_at = time.monotonic()
 
     def _loop(self, stop: runtime.StopRequest) -> None:
-        s, state, plan = self.settings, self.state, self.settings["training"]
-        data = SliceData(self.prepared, self.annotated, "train", s["classes"])
-        validation = SliceData(self.prepared, self.annotated, "validation", s["classes"])
-        sampler_seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
+        state, plan = self.state, self.settings["training"]
         every = max(1, plan["validate_every"] // LOG_POINTS)
-        progress = Progress(self.name, state["step"], plan["steps"])
-        state["training_samples"] = len(data)
-        saved_at = self.counted_to = time.monotonic()
+        self.progress = Progress(self.name, state["step"], plan["steps"])
+        self.saved_at = self.counted_to = time.monotonic()
         self.started = self.counted_to - state["seconds"]
-
-        while state["step"] < plan["steps"] and not state["stopped"]:
-            step = state["step"]
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(step, s["optimiser"], plan)
-            indices = batch_at(step, len(data), s["batch_size"], sampler_seed)
-            batch = data.batch(indices).to(self.device, self.memory_format)
-            with self._autocast():
-                logits = self.network(batch.images)
-            loss = self.method.loss(logits, batch.codes, batch.sets)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimiser.step()
-            self.loss_sum += loss.detach()
-
-            state["step"] = step = step + 1
-            last = step == plan["steps"]
-            validating = step % plan["validate_every"] == 0 or last
-            if step % every == 0 or validating:
+        steps = StepBatches(self.data, self.sampler, self.rows, self.augmentation)
+        for batch in loader(steps, state["step"], plan["steps"], self.workers, self.device):
+            self._step(batch)
+            last = state["step"] == plan["steps"]
+            validating = state["step"] % plan["validate_every"] == 0 or last
+            recording = state["step"] % every == 0 or validating
+            if recording:
                 self._record()
-                progress.update(step, f"loss {state['history'][-1]['loss']:.4f}")
             if validating:
-                self._validate(validation)
+                self._validate(self.validation_data)
                 self.counted_to = time.monotonic()
                 if plan["patience"] and state["since_best"] >= plan["patience"]:
                     state["stopped"] = "patience"
-            if stop.signal is not None:
+                    break
+            # Several processes stop after the same step: where they meet anyway.
+            if stop.signal is not None if self.group.size == 1 else recording and self._any(stop):
                 self._save()
-                log.warning("%s: signal %d: saved at step %d", self.name, stop.signal, step)
+                log.warning("%s: signal: saved at step %d", self.name, state["step"])
                 sys.exit(runtime.REQUEUE)
-            if time.monotonic() - saved_at >= plan["checkpoint_seconds"]:
+            # The loss of several processes is together only where a row of the history ends.
+            due = time.monotonic() - self.saved_at >= plan["checkpoint_seconds"]
+            if due and (recording or self.group.size == 1):
                 self._save()
-                saved_at = time.monotonic()
 
         state["stopped"] = state["stopped"] or "steps"
         state["peak_memory_mib"] = runtime.peak_memory_mib(self.device)
         self._save()
 
+    def _any(self, stop: runtime.StopRequest) -> bool:
+        """Whether any process was asked to stop."""
+        asked = torch.tensor(float(stop.signal is not None), device=self.device)
+        return bool(self.group.sum(asked).item())
+
+    def _step(self, batch) -> None:
+        s, state, step = self.settings, self.state, self.state["step"]
+        for group in self.stepper.optimiser.param_groups:
+            group["lr"] = learning_rate(step, s["optimiser"], s["training"])
+        runtime.seed_step(s["seed"], step, self.group.rank)
+        batch = batch.to(self.device, self.memory_format)
+        batch = self.augmentation(batch, step, self.rows, self.sampler.size)
+        with self._autocast():
+            logits = self.forward(batch.images)
+        loss = self.method.loss(logits, batch.codes, batch.sets)
+        # Gradients are averaged over the processes, whose parts may differ in size by one.
+        loss = loss * (len(self.rows) * self.group.size / self.sampler.size)
+        self.stepper.step(loss)
+        self.loss_sum += loss.detach() / self.group.size
+        state["step"] = step + 1
+
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.state["precision"] == "bfloat16"
-        )
+        kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+        kind = kinds.get(self.state["precision"])
+        return torch.autocast(self.device.type, kind, enabled=kind is not None)
 
     def _record(self) -> None:
         """A row of the history: the mean loss since the row before."""
         self._count_time()
-        before = self.state["history"][-1]["step"] if self.state["history"] else 0
-        loss = self.loss_sum.item() / (self.state["step"] - before)
+        state = self.state
+        before = state["history"][-1]["step"] if state["history"] else 0
+        loss = self.group.sum(self.loss_sum).item() / (state["step"] - before)
         self.loss_sum.zero_()
         if not math.isfinite(loss):
             raise InputError(
-                f"{self.name}: the loss is {loss} at step {self.state['step']}; lower "
+                f"{self.name}: the loss is {loss} at step {state['step']}; lower "
                 f"optimiser.learning_rate in config/methods/{self.settings['method']}.yaml, or "
                 "set training.precision to float32 in the scale"
             )
-        self.state["history"].append(
+        state["history"].append(
             {
-                "step": self.state["step"],
+                "step": state["step"],
                 "loss": loss,
-                "lr": self.optimiser.param_groups[0]["lr"],
-                "seconds": round(self.state["seconds"], 3),
+                "lr": self.stepper.optimiser.param_groups[0]["lr"],
+                "seconds": round(state["seconds"], 3),
                 "validation_loss": None,
                 "validation_dice": None,
             }
         )
+        if self.group.first:
+            self.progress.update(state["step"], f"loss {loss:.4f}")
 
-    @torch.no_grad()
-    def _validate(self, data: SliceData) -> None:
-        """The arm's own loss on the validation slices decides which weights are kept.
+    def _validate(self, samples: Samples) -> None:
+        """The arm's own loss on the validation split decides which weights are kept.
 
-        The Dice of their structures (mean of Dice over all voxels, against the full labels) is
-        written down for analysis only.
+        The Dice of its structures is written down for analysis only.
         """
-        self.network.eval()
-        total, size = 0.0, self.settings["batch_size"]
-        classes = self.settings["classes"]
-        pairs = torch.zeros(classes, classes, dtype=torch.long, device=self.device)
-        for start in range(0, len(data), size):
-            indices = np.arange(start, min(start + size, len(data)))
-            batch = data.batch(indices).to(self.device, self.memory_format)
-            with self._autocast():
-                logits = self.network(batch.images)
-            total += self.method.loss(logits, batch.codes, batch.sets).item() * len(indices)
-            labels = data.labels(indices).to(self.device).long()
-            found = self.method.probabilities(logits).argmax(dim=1)
-            pairs += (
-                (labels * classes + found).flatten().bincount(minlength=classes**2).view_as(pairs)
-            )
-        self.network.train()
-        loss = total / len(data)
-        state = self.state
-        dice = 2 * pairs.diag() / (pairs.sum(0) + pairs.sum(1)).clamp(min=1)
-        state["history"][-1] |= {"validation_loss": loss, "validation_dice": dice[1:].mean().item()}
+        state, size = self.state, self.settings["batch_size"]
+        found = validate(
+            *(self.network, self.method, samples, size),
+            *(self.group, self.device, self._autocast()),
+        )
+        state["history"][-1] |= {"validation_loss": found.loss, "validation_dice": found.dice}
         state["since_best"] += 1
-        if loss < state["best_loss"]:
+        if found.loss < state["best_loss"]:
             weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-            state |= {"best_loss": loss, "best_step": state["step"], "best_weights": weights}
+            state |= {"best_loss": found.loss, "best_step": state["step"], "best_weights": weights}
             state["since_best"] = 0
-
-    def export(self, weights: Path, history: Path, record: Path) -> None:
-        """Write the run's outputs, each whole or not at all, the record last."""
-        for path in (weights, history, record):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if self.method.trained and not self.state["best_weights"]:
-            raise InputError(
-                f"{self.name}: no validation loss was finite; lower optimiser.learning_rate in "
-                f"config/methods/{self.settings['method']}.yaml"
-            )
-        # By an open file: given a name, torch writes it into the file, and it differs every time.
-        with replacing(weights) as temporary, temporary.open("wb") as file:
-            torch.save(self.state["best_weights"], file)
-        columns = ["step", "loss", "lr", "seconds", "validation_loss", "validation_dice"]
-        rows = pd.DataFrame(self.state["history"], columns=columns)
-        write_text(history, rows.to_csv(index=False))
-        write_text(record, json.dumps(run_record(self, weights), indent=1) + "\n")
-
-
-def load_network(settings: dict[str, Any], method: Method, weights: Path) -> torch.nn.Module:
-    """The trained network of a run, ready to predict; InputError if the weights do not fit."""
-    network = networks.build(
-        settings["network"], 1, method.output_channels(), **settings["network_options"]
-    )
-    saved = checkpoint.load_saved(weights)
-    try:
-        network.load_state_dict(saved)
-    except RuntimeError as error:
-        raise InputError(
-            f"{weights}: these weights do not fit the run's network ({error}); delete the file to "
-            "train the run again"
-        ) from error
-    return network.eval()

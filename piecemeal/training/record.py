@@ -33,6 +33,7 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
     validation nor into saving. `minutes_per_epoch` is null for a method that is not trained.
     """
     s, state = run.settings, run.state
+    on_cpu = state["device"].startswith("cpu")
     minutes = None
     if run.method.trained:
         minutes = minutes_per_epoch(
@@ -58,7 +59,9 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         "training_seconds": round(state["training_seconds"], 3),
         "training_samples": state["training_samples"],
         "minutes_per_epoch": minutes,
-        "gpu_hours": 0.0 if state["device"].startswith("cpu") else state["seconds"] / 3600,
+        "samples_per_second": _samples_per_second(state, s["batch_size"]),
+        "processes": state["processes"],
+        "gpu_hours": 0.0 if on_cpu else state["seconds"] / 3600 * state["processes"],
         "peak_memory_mib": round(state["peak_memory_mib"], 1),
         "parameters": state["parameters"],
         "steps": state["step"],
@@ -67,3 +70,10 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         "best_validation_loss": state["best_loss"] if state["best_step"] else None,
         "resumed_at_steps": state["resumed_at"],
     }
+
+
+def _samples_per_second(state: dict[str, Any], batch_size: int | None) -> float | None:
+    """Samples of the effective batch per second of training steps."""
+    if not state["training_seconds"]:
+        return None
+    return round(state["step"] * batch_size / state["training_seconds"], 3)

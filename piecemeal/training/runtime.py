@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
 import random
 import resource
@@ -23,12 +24,24 @@ REQUEUE = 75  # exit status "temporary failure": the job saved its state and wan
 
 
 def prepare_process(threads: int) -> torch.device:
-    """Set threads, determinism and the allocator; the device to use."""
+    """Set threads, determinism and the allocator; the device to use.
+
+    Each process that torchrun starts takes the GPU of its number on the machine.
+    """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     _keep_freed_memory()
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device
+
+
+def loader_workers(threads: int, device: torch.device) -> int:
+    """How many processes read samples: on a CPU none, for its cores are busy with the steps."""
+    return max(0, threads - 1) if device.type == "cuda" else 0
 
 
 def _keep_freed_memory() -> None:
@@ -50,6 +63,12 @@ def seed_everything(*axes: Any) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Make what a network draws in a step (dropout) a function of seed, step and process."""
+    (drawn,) = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn >> np.uint64(1)))
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

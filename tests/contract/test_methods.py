@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from piecemeal import methods, networks, registry
-from piecemeal.config import MethodConfig, load_model
+from piecemeal import labelsets, methods, networks, registry
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.inference import predict
-from piecemeal.training.data import SliceData
+from piecemeal.training.cases import load_cases
+from piecemeal.training.data import Samples
+from piecemeal.training.sampling import Window
+from piecemeal.training_specs import MethodConfig
+from piecemeal.validation import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 3
@@ -28,8 +31,10 @@ STEPS = 12
 
 def slices(cohort, annotation: str):
     """Every training slice of the cohort as one batch."""
-    data = SliceData(cohort.prepared, cohort.annotated[annotation], "train", CLASSES)
-    return data.batch(np.arange(len(data)))
+    window = {"kind": "slices", "neighbours": 0}
+    cases = load_cases(cohort.prepared, cohort.annotated[annotation], "train", CLASSES)
+    data = Samples(cases, Window.of(window, cases))
+    return data.batch(data.every())
 
 
 def network_for(method) -> torch.nn.Module:
@@ -124,11 +129,18 @@ def test_oracle_gives_the_labels_back():
     assert (probabilities.sum(0) == 1).all()
 
 
-def test_cross_entropy_refuses_merged_labels(cohort):
-    batch = slices(cohort, "half_merged")
-    logits = torch.zeros(len(batch.images), CLASSES, *batch.codes.shape[1:])
+def test_cross_entropy_refuses_merged_labels_and_passes_over_the_unknown():
+    method = methods.load("cross_entropy", CLASSES)
+    complete, merged = labelsets.singletons(CLASSES), np.array([[False, True, True]])
+    nothing = labelsets.all_classes(CLASSES)[None]
+    method.check(np.concatenate([complete, nothing]))
     with pytest.raises(InputError, match="needs complete labels"):
-        methods.load("cross_entropy", CLASSES).loss(logits, batch.codes, batch.sets)
+        method.check(np.concatenate([complete, merged]))
+    # One voxel of class 1, one of which nothing is known.
+    sets = torch.from_numpy(np.concatenate([complete, nothing]))[None]
+    logits = torch.tensor([[[0.0, 0.0], [0.0, 5.0], [0.0, -5.0]]])
+    loss = method.loss(logits, torch.tensor([[1, CLASSES]], dtype=torch.uint8), sets)
+    assert loss.item() == pytest.approx(np.log(3) / 2)
 
 
 def test_slac_and_naive_masking_differ_on_merged_voxels_only(cohort):

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from piecemeal import networks, registry
-from piecemeal.config import ScaleConfig, load_model
+from piecemeal.config import ScaleConfig
 from piecemeal.errors import InputError
+from piecemeal.validation import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = registry.known("piecemeal.networks")

@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from piecemeal import registry
-from piecemeal.config import DatasetConfig, load_model
+from piecemeal.config import DatasetConfig
 from piecemeal.datasets import layouts, phantoms
 from piecemeal.errors import InputError
+from piecemeal.validation import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = registry.known("piecemeal.datasets.layouts")

@@ -59,7 +59,7 @@ def arguments(acdc) -> dict:
     """Arguments of `prepare` for that folder."""
     labels = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
     return {
-        "sources": {"acdc": {"root": acdc, "layout": "acdc", "labels": labels}},
+        "sources": {"acdc": {"root": acdc, "layout": "acdc", "modality": "MR", "labels": labels}},
         "structures": ["right ventricle", "myocardium", "left ventricle"],
         "grid_spacing": 2.0,
         "size": 16,

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from piecemeal.datasets import places as places_module
 from piecemeal.datasets.annotate import annotate
+from piecemeal.datasets.places import Places
 from piecemeal.datasets.prepare import prepare
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
@@ -36,8 +38,9 @@ def test_halves_have_their_protocols(tmp_path, prepared):
     annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: MERGED})
     scans = read(tmp_path / "a")
     assert len(scans) == 6
-    columns = ["dataset", "scan", "case", "phase", "split", "half", "protocol"]
+    columns = ["dataset", "scan", "case", "modality", "phase", "split", "half", "protocol"]
     assert list(read_cases(tmp_path / "a").columns) == columns
+    assert {row.modality for row, _, _ in scans.values()} == {"MR"}
     assert {row.split for row, _, _ in scans.values()} == {"train", "validation"}
     for scan, (row, codes, sets) in scans.items():
         labels = PreparedScan(prepared / "acdc" / scan).labels
@@ -49,6 +52,25 @@ def test_halves_have_their_protocols(tmp_path, prepared):
         for label in range(4):
             said = [sets[code] for code in np.unique(codes[labels == label])]
             assert said == [next(members for members in expected if label in members)]
+
+
+def test_places_of_the_codes_lie_beside_them(tmp_path, prepared):
+    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: MERGED})
+    for scan, (_, codes, sets) in read(tmp_path / "a").items():
+        places = Places(tmp_path / "a" / "acdc" / scan / "places.npz")
+        assert places.slices.shape == (len(sets), len(codes))
+        for code, members in enumerate(sets):
+            voxels = places.voxels(code)
+            assert len(voxels) == (codes == code).sum(), members
+            assert np.all(codes[tuple(voxels.T)] == code)
+
+
+def test_sampled_places_differ_between_scans(tmp_path, prepared, monkeypatch):
+    monkeypatch.setattr(places_module, "LIMIT", 20)
+    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: COMPLETE})
+    background = [Places(path).voxels(0).tolist() for path in (tmp_path / "a").rglob("places.npz")]
+    assert len(background) == 6
+    assert all(one != background[0] for one in background[1:])
 
 
 def test_dropped_half(tmp_path, prepared):

@@ -9,7 +9,7 @@ import pytest
 
 from piecemeal.datasets import prepare as module
 from piecemeal.datasets.prepare import COLUMNS, prepare
-from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.datasets.store import PreparedScan, read_cases, read_rows
 from piecemeal.errors import InputError
 
 
@@ -38,6 +38,7 @@ def test_store(store, arguments, workers):
     assert cases.half[cases.split == "test"].isna().all()
     assert cases.half[cases.split == "train"].tolist().count(1) == 2
     assert cases.group.eq("DCM").all()
+    assert cases.modality.eq("MR").all()
     first = cases.iloc[0]
     assert (first.slices, first.spacing_z, first.spacing_y, first.spacing_x) == (3, 10, 1.5, 1.5)
     assert cases.source_sha256.str.fullmatch("[0-9a-f]{64}").all()
@@ -55,6 +56,14 @@ def test_store(store, arguments, workers):
         "patient001/patient001_frame01.nii.gz",
         "patient001/patient001_frame01_gt.nii.gz",
     ]
+
+
+def test_rows_are_the_text_of_the_table(store, arguments):
+    prepare(store, **arguments)
+    cases, rows = read_cases(store), read_rows(store)
+    assert [list(row) for row in rows] == len(cases) * [COLUMNS]
+    assert [row["scan"] for row in rows] == cases.scan.tolist()
+    assert {row["half"] for row in rows} == {"", "1", "2"}
 
 
 def test_workers_do_not_change_the_result(tmp_path, arguments):
@@ -243,8 +252,9 @@ def test_old_table_does_not_outlive_a_failure(store, arguments, acdc, volumes):
     spoil_nan(acdc, volumes)
     with pytest.raises(InputError):
         prepare(store, **arguments)
-    with pytest.raises(InputError, match=r"cases\.csv: is missing"):
-        read_cases(store)
+    for read in (read_cases, read_rows):
+        with pytest.raises(InputError, match=r"cases\.csv: is missing"):
+            read(store)
 
 
 def test_unknown_intensity(store, arguments):
@@ -335,6 +345,23 @@ def test_two_data_sets_that_label_all(store, arguments):
         "acdc": 8,
         "other": 8,
     }
+
+
+def test_each_data_set_has_its_modality(store, arguments):
+    arguments["sources"]["other"] = source(arguments) | {"modality": "CT"}
+    found = prepare(store, **arguments).groupby("dataset").modality.unique()
+    assert {name: list(values) for name, values in found.items()} == {
+        "acdc": ["MR"],
+        "other": ["CT"],
+    }
+
+
+def test_a_corrected_modality_is_in_the_table_and_prepares_nothing_again(store, arguments):
+    prepare(store, **arguments)
+    before = modification_times(store / "acdc")
+    source(arguments)["modality"] = "CT"
+    assert prepare(store, **arguments).modality.eq("CT").all()
+    assert modification_times(store / "acdc") == before
 
 
 def test_prepare_waits_for_whom_holds_the_folder(store, arguments, waits):

@@ -13,9 +13,9 @@ import torch
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
 from piecemeal.training import loop, runtime
-from piecemeal.training.data import SliceData
-from piecemeal.training.loop import Training, learning_rate, load_network
+from piecemeal.training.loop import Training
 from piecemeal.training.record import minutes_per_epoch
+from piecemeal.training.results import export, load_network
 
 
 @pytest.fixture
@@ -51,14 +51,14 @@ class StopAfter:
     """Raises a signal of a running training once it has done so many steps."""
 
     def __init__(self, training: Training, steps: int, number: int, monkeypatch):
-        real = loop.batch_at
+        real = loop.learning_rate
 
-        def batch_at(step, *rest):
+        def learning_rate(step, *rest):
             if step == steps:
                 signal.raise_signal(number)
             return real(step, *rest)
 
-        monkeypatch.setattr(loop, "batch_at", batch_at)
+        monkeypatch.setattr(loop, "learning_rate", learning_rate)
 
 
 class Clock:
@@ -67,7 +67,7 @@ class Clock:
     def __init__(self, monkeypatch):
         self.now, self.patch = 1000.0, monkeypatch
         monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.slow(loop, "batch_at", 1)
+        self.slow(loop, "learning_rate", 1)
 
     def slow(self, owner, name: str, seconds: float) -> None:
         real = getattr(owner, name)
@@ -83,31 +83,6 @@ class Clock:
 def clock(monkeypatch):
     """A step takes 1 s, and nothing else takes any time."""
     return Clock(monkeypatch)
-
-
-OPTIMISER = {"learning_rate": 0.01, "warmup_steps": 50, "warmup_factor": 0.1}
-
-
-@pytest.mark.parametrize(
-    ("step", "rate"), [(0, 0.001), (49, 0.001), (50, 0.01), (51, 0.01), (10**6, 0.01)]
-)
-def test_learning_rate(step, rate):
-    assert learning_rate(step, OPTIMISER, {"decay": "none", "steps": 250}) == pytest.approx(rate)
-
-
-@pytest.mark.parametrize(
-    ("step", "rate"),
-    [(0, 0.001), (49, 0.001), (50, 0.01), (150, 0.005), (50 + 200 / 3, 0.0075), (250, 0.0)],
-)
-def test_learning_rate_along_a_cosine(step, rate):
-    """Down from its full height after the warm-up: cos(60 degrees) = 1/2 after a third."""
-    plan = {"decay": "cosine", "steps": 250}
-    assert learning_rate(step, OPTIMISER, plan) == pytest.approx(rate)
-
-
-def test_learning_rate_without_warm_up():
-    optimiser = OPTIMISER | {"warmup_steps": 0}
-    assert learning_rate(0, optimiser, {"decay": "none", "steps": 10}) == 0.01
 
 
 def test_loss_falls(train):
@@ -203,7 +178,8 @@ def test_without_patience_all_steps_are_done(train):
 
 
 def test_a_loss_that_is_not_finite_names_the_configuration(train):
-    training = train(optimiser={"learning_rate": 1e30, "warmup_steps": 0, "warmup_factor": 1.0})
+    training = train()
+    training.settings["optimiser"]["learning_rate"] = 1e30
     with pytest.raises(InputError, match=r"loss is (nan|inf).*config/methods/slac\.yaml"):
         training.run()
 
@@ -217,7 +193,7 @@ def test_no_finite_validation_loss_names_the_configuration(train, tmp_path, monk
     monkeypatch.setattr(training, "_validate", nan)
     training.run()
     with pytest.raises(InputError, match=r"no validation loss was finite.*methods/slac\.yaml"):
-        training.export(tmp_path / "w.pt", tmp_path / "h.csv", tmp_path / "r.json")
+        export(training, tmp_path / "w.pt", tmp_path / "h.csv", tmp_path / "r.json")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -239,7 +215,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(train, monkeypatch, number):
 
 def test_a_finished_run_is_not_trained_again(train, monkeypatch):
     first = finished(train())
-    monkeypatch.setattr(loop, "batch_at", None)
+    monkeypatch.setattr(loop, "learning_rate", None)
     second = finished(train())
     assert equal(weights_of(second), weights_of(first))
     assert second.state["resumed_at"] == []
@@ -291,7 +267,7 @@ def test_a_resumed_run_keeps_its_precision(train, monkeypatch):
 
 def exported(training: Training, folder) -> tuple:
     paths = (folder / "weights.pt", folder / "history.csv", folder / "run.json")
-    training.export(*paths)
+    export(training, *paths)
     return paths
 
 
@@ -381,18 +357,18 @@ def test_times_of_a_stopped_run_go_on(train, clock, monkeypatch):
 def test_steps_that_the_device_still_computes_are_counted(train, clock, monkeypatch):
     """A device on which steps take no time, and whoever reads a number waits 5 s for each."""
     waiting, real = [], torch.Tensor.item
-    clock.slow(loop, "batch_at", -1)
+    clock.slow(loop, "learning_rate", -1)
 
-    def batch_at(*given, step=loop.batch_at):
+    def learning_rate(*given, rate=loop.learning_rate):
         waiting.append(5)
-        return step(*given)
+        return rate(*given)
 
     def item(tensor):
         clock.now += sum(waiting)
         waiting.clear()
         return real(tensor)
 
-    monkeypatch.setattr(loop, "batch_at", batch_at)
+    monkeypatch.setattr(loop, "learning_rate", learning_rate)
     monkeypatch.setattr(torch.Tensor, "item", item)
     # A row of the history every 4 steps; the signal has it saved in the middle of one.
     rows = {"validate_every": 40}
@@ -430,8 +406,8 @@ def test_progress_is_logged_without_a_terminal(train, caplog):
 
 def test_the_validation_dice_is_that_of_the_kept_networks_predictions(train):
     training = finished(train())
-    data = SliceData(training.prepared, training.annotated, "validation", training.method.classes)
-    everything = np.arange(len(data))
+    data = training.validation_data
+    everything = data.every()
     images = data.batch(everything).images
     training.network.eval()
     with torch.no_grad():

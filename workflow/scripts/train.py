@@ -1,21 +1,34 @@
 """Train one run: a cohort, its annotation, a method, a seed."""
 
+import json
 from pathlib import Path
 
 from piecemeal.jobs import run_job
-from piecemeal.training.loop import Training
+from piecemeal.provenance import write_text
+from piecemeal.training import __main__ as training
+from piecemeal.training.distributed import launch
 
 
 def main(job) -> None:
-    training = Training(
-        job.params.settings,
-        Path(job.input.prepared).parent,
-        Path(job.input.annotated).parent,
-        Path(job.params.checkpoints),
-        job.threads,
-    )
-    training.run()  # continues from its own checkpoint if there is one
-    training.export(Path(job.output.weights), Path(job.output.history), Path(job.output.record))
+    processes = max(1, getattr(getattr(job, "resources", None), "gpu", 1))
+    checkpoints = Path(job.params.checkpoints)
+    given = {
+        "settings": job.params.settings,
+        "prepared": str(Path(job.input.prepared).parent),
+        "annotated": str(Path(job.input.annotated).parent),
+        "checkpoints": str(checkpoints),
+        "weights": job.output.weights,
+        "history": job.output.history,
+        "record": job.output.record,
+        "threads": max(1, job.threads // processes),
+    }
+    path = checkpoints / "job.json"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(given, indent=1) + "\n")
+    if processes > 1:
+        launch(processes, path, Path(job.log[0]))
+    else:
+        training.main([str(path)])
 
 
 if __name__ == "__main__":

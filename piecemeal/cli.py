@@ -1,0 +1,227 @@
+"""The command line: `piecemeal plan` says what will run, `piecemeal status` where the runs are.
+
+Both only read, at any time and as often as one likes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from piecemeal.errors import InputError
+from piecemeal.plan import Plan, Planner
+from piecemeal.status import RunStatus, Totals, Unplanned, run_statuses, totals, unplanned
+
+IN_WORDS = {"trained": "trained, not scored"}  # states whose name does not say it all
+CLEAR_SCREEN = "\x1b[2J\x1b[H"
+Row = Sequence[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 2 for a mistake of the user, which ends in its message."""
+    options = _parser().parse_args(arguments)
+    try:
+        for text in options.command(options):
+            print(text, flush=True)
+    except InputError as error:
+        print(f"piecemeal: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # the way to end --watch
+        return 130
+    except BrokenPipeError:  # as with `| head`; nothing is left for Python to flush at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--scale", help="smoke, demo, pocket, ...; default: that of config.yaml")
+    common.add_argument("--json", action="store_true", help="for programs")
+    parser = argparse.ArgumentParser(
+        prog="piecemeal", description="What will run, and where the runs are."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    plan = commands.add_parser(
+        "plan", parents=[common], help="every run the configuration asks for"
+    )
+    plan.set_defaults(command=_plan)
+    status = commands.add_parser("status", parents=[common], help="where every planned run is")
+    status.add_argument(
+        "--watch", type=_seconds, metavar="SECONDS", help="say it again every so many seconds"
+    )
+    status.set_defaults(command=_status)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, got '{text}'")
+    return seconds
+
+
+def _read_plan(scale: str | None) -> Plan:
+    if not Path("config", "config.yaml").exists():
+        raise InputError(
+            f"{Path.cwd()}: has no config/config.yaml; start piecemeal in the project's main folder"
+        )
+    planner = Planner()
+    return planner.plan(planner.main.scale if scale is None else scale)
+
+
+def _plan(options: argparse.Namespace) -> Iterator[str]:
+    plan = _read_plan(options.scale)
+    runs = _planned(plan)
+    if options.json:
+        yield json.dumps({"scale": plan.scale, "runs": runs}, indent=1)
+        return
+    rows = [
+        (
+            run["run"],
+            "" if run["steps"] is None else str(run["steps"]),
+            " ".join([run["network"] or "no network", *_options(run["network_options"])]),
+            "; ".join(f"{arm['paper']}: {arm['arm']}" for arm in run["arms"]),
+        )
+        for run in runs
+    ]
+    yield _table(("run", "steps", "network", "arms"), rows, right=("steps",))
+    yield f"{len(runs)} runs at scale {plan.scale}"
+
+
+def _planned(plan: Plan) -> list[dict[str, Any]]:
+    """Every run as `piecemeal plan --json` shows it; no steps for a method that is not trained."""
+    arms: dict[str, list[dict[str, str]]] = {key: [] for key in plan.runs}
+    for paper, entries in plan.papers.items():
+        for entry in entries:
+            arms[entry["run"]].append({"paper": paper, "arm": entry["arm"]})
+    shown = ("cohort", "annotation", "method", "seed", "hash", "network", "network_options")
+    return [
+        {
+            "run": key,
+            **{name: unit.settings[name] for name in shown},
+            "steps": unit.settings["training"]["steps"] if unit.settings["network"] else None,
+            "arms": arms[key],
+        }
+        for key, unit in plan.runs.items()
+    ]
+
+
+def _options(options: dict[str, Any]) -> list[str]:
+    return [f"{name}={json.dumps(value)}".replace('"', "") for name, value in options.items()]
+
+
+def _status(options: argparse.Namespace) -> Iterator[str]:
+    plan = _read_plan(options.scale)
+    results = Path("results", plan.scale)
+    old = unplanned(plan, results)  # once: it looks at every file of these runs
+    while True:
+        runs = run_statuses(plan, results)
+        if options.json:
+            # Watched, one line each time, so that a program can read them one by one.
+            content = _status_content(plan, runs, old)
+            yield json.dumps(content, indent=None if options.watch else 1, allow_nan=False)
+        else:
+            text = _status_text(plan, runs, old)
+            yield CLEAR_SCREEN + text if options.watch and sys.stdout.isatty() else text
+        if options.watch is None:
+            return
+        time.sleep(options.watch)
+
+
+def _status_content(plan: Plan, runs: list[RunStatus], old: Unplanned) -> dict[str, Any]:
+    return {
+        "scale": plan.scale,
+        "runs": [asdict(run) for run in runs],
+        "unplanned": old._asdict(),
+        "totals": totals(runs)._asdict(),
+    }
+
+
+def _status_text(plan: Plan, runs: list[RunStatus], old: Unplanned) -> str:
+    head = ("run", "state", "step", "done", "left", "time", "GPU hours", "samples/s")
+    lines = [_table(head, [_row(run) for run in runs], right=head[2:])]
+    lines += [problem for run in runs for problem in run.problems]
+    if old.runs:
+        lines.append(
+            f"{_count(old.runs)} of older settings or code, {_size(old.bytes)}, not planned at "
+            f"scale {plan.scale} any more"
+        )
+    return "\n".join([*lines, _last_line(totals(runs))])
+
+
+def _row(run: RunStatus) -> Row:
+    under_way = run.step is not None and run.steps and run.left_seconds != 0
+    left = "" if run.state in ("finished", "trained") else "unknown"
+    if left and run.left_seconds is not None:
+        left = _about(run.left_is_estimate) + _duration(run.left_seconds)
+    return (
+        run.run,
+        IN_WORDS.get(run.state, run.state),
+        f"{run.step}/{run.steps}" if run.step is not None and run.steps else "",
+        f"{100 * run.step // run.steps} %" if under_way else "",
+        left,
+        "" if run.seconds is None else _duration(run.seconds),
+        "" if run.gpu_hours is None else f"{run.gpu_hours:.2f}",
+        "" if run.samples_per_second is None else f"{run.samples_per_second:.1f}",
+    )
+
+
+def _last_line(total: Totals) -> str:
+    left = f"{_about(total.left_is_estimate)}{_duration(total.left_seconds)} left over all"
+    if total.left_unknown_runs:
+        known = f"{left}, unknown for" if total.left_seconds else "time left unknown for"
+        left = f"{known} {_count(total.left_unknown_runs)}"
+    return (
+        f"{total.finished} of {_count(total.runs)} finished, "
+        f"{total.gpu_hours:.2f} GPU hours used, {left}"
+    )
+
+
+def _table(head: Row, rows: Sequence[Row], right: Sequence[str]) -> str:
+    """Columns side by side; those named in `right` end at the same place."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
+    for row in (head, *rows):
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _about(estimate: bool) -> str:
+    return "~" if estimate else ""
+
+
+def _count(runs: int) -> str:
+    return "1 run" if runs == 1 else f"{runs} runs"
+
+
+def _duration(seconds: float) -> str:
+    """`41 s`, `12:05 min`, `3 h 07 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d} min"
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

@@ -1,0 +1,113 @@
+"""Predictions of a whole scan, returned to the scan's own space.
+
+Probabilities come plane by plane, from slices (`slices`) or overlapping windows (`windows`), and
+every plane becomes class ids on the scan's own pixels (`resampling`) before the next is asked for:
+slices are never resampled across, so the probabilities of a whole scan are never held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from piecemeal.errors import InputError
+from piecemeal.inference.passes import ForwardPasses
+from piecemeal.inference.reader import Reader
+from piecemeal.inference.resampling import ToNative
+from piecemeal.inference.slices import slice_planes
+from piecemeal.inference.windows import window_planes
+from piecemeal.methods._base import Method
+
+if TYPE_CHECKING:
+    from piecemeal.datasets.store import PreparedScan
+
+__all__ = ["ForwardPasses", "predict", "warm_up"]
+
+SLICES = {"kind": "slices", "neighbours": 0}
+OPTIONS = {"overlap": 0.5, "weights": "gaussian", "flips": [], "batch_size": 8}
+
+
+@torch.inference_mode()
+def predict(
+    method: Method,
+    network: nn.Module | None,
+    scan: PreparedScan,
+    settings: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+) -> np.ndarray:
+    """Class ids (z, y, x) uint8 on the scan's native grid.
+
+    settings: the run's, of which `input` and `inference` are read (SLICES and OPTIONS where they
+    are absent); precision: float32, or bfloat16 or float16 for autocast. Probabilities, not labels,
+    are resampled (linearly) to the native pixels, then the most likely class is taken, as in the
+    code that Kemnitz et al. cite (acdc_segmenter). Outside the grid is background. Raises
+    InputError on flips that the input does not allow.
+    """
+    if network is None:
+        device, planes = torch.device("cpu"), _label_planes(method, scan.labels)
+    else:
+        reader = _reader(method, network, settings, precision)
+        device, planes = reader.device, _planes(reader, scan.image, settings)
+    to_native = ToNative(scan.geometry, device)
+    # Class ids stay on the device to the end: reading every plane back would wait for it.
+    ids = torch.zeros(scan.geometry.native_shape, dtype=torch.uint8, device=device)
+    for z, plane in enumerate(planes):
+        ids[z][to_native.inside] = to_native(plane).argmax(dim=0).to(torch.uint8)
+    return ids.cpu().numpy()
+
+
+@torch.inference_mode()
+def warm_up(
+    method: Method,
+    network: nn.Module,
+    scan: PreparedScan,
+    settings: Mapping[str, Any] | None = None,
+    precision: str = "float32",
+) -> None:
+    """Evaluate one empty slice or window of the size that `scan` asks for (see `predict`)."""
+    kind = _input(settings)
+    if kind["kind"] == "patches":
+        shape = (1, *kind["size"])
+    else:
+        shape = (2 * kind["neighbours"] + 1, *scan.image.shape[1:])
+    _reader(method, network, settings, precision)(torch.zeros(1, *shape))
+
+
+def _input(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return (settings or {}).get("input", SLICES)
+
+
+def _options(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    return OPTIONS | (settings or {}).get("inference", {})
+
+
+def _reader(
+    method: Method, network: nn.Module, settings: Mapping[str, Any] | None, precision: str
+) -> Reader:
+    flips = _options(settings)["flips"]
+    if _input(settings)["kind"] == "slices" and any(0 in axes for axes in flips):
+        raise InputError(
+            f"inference.flips: {flips} flips axis 0, z, which a slice does not have; leave 1 (y) "
+            "and 2 (x), or set input.kind to patches"
+        )
+    return Reader(method, network, flips, precision)
+
+
+def _planes(
+    reader: Reader, image: np.ndarray, settings: Mapping[str, Any] | None
+) -> Iterator[Tensor]:
+    """Probabilities (classes, y, x) of every plane of the grid, in order."""
+    kind, options = _input(settings), _options(settings)
+    if kind["kind"] == "slices":
+        return slice_planes(reader, image, kind["neighbours"], options["batch_size"])
+    how = (options["overlap"], options["weights"], options["batch_size"])
+    return window_planes(reader, image, kind["size"], *how, reader.device)
+
+
+def _label_planes(method: Method, labels: np.ndarray) -> Iterator[Tensor]:
+    for z in range(len(labels)):
+        yield torch.from_numpy(method.without_network(np.asarray(labels[z : z + 1])))[:, 0]

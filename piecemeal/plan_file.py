@@ -1,0 +1,44 @@
+"""The plan as a file: written once by the main process, read by jobs on other machines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from piecemeal.errors import InputError
+from piecemeal.plan import Plan, Unit
+from piecemeal.provenance import write_text
+
+
+def freeze(plan: Plan, path: Path) -> None:
+    """Write the plan where jobs on other machines read it; an unchanged file is left alone."""
+    text = _as_text(plan)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def thaw(path: Path) -> Plan:
+    """The plan that `freeze` wrote; InputError if it is absent or unreadable."""
+    try:
+        return _from_text(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: the plan cannot be read ({error}); start snakemake again from the main folder"
+        ) from error
+
+
+def as_jobs_see_it(plan: Plan) -> Plan:
+    """The plan after a way through JSON, so that all processes work with the same types."""
+    return _from_text(_as_text(plan))
+
+
+def _as_text(plan: Plan) -> str:
+    return json.dumps(asdict(plan), indent=1) + "\n"
+
+
+def _from_text(text: str) -> Plan:
+    content = json.loads(text)
+    for stage in ("raw", "prepared", "annotated", "runs", "scores"):
+        content[stage] = {key: Unit(**unit) for key, unit in content[stage].items()}
+    return Plan(**content)

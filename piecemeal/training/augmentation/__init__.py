@@ -1,0 +1,99 @@
+"""Augmentation of whole batches on their own device; options: piecemeal.augmentation_specs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from piecemeal.errors import InputError
+from piecemeal.labelsets import MAX_SETS
+from piecemeal.training.augmentation import cutmix, intensity, spatial
+from piecemeal.training.augmentation.draws import Draws
+from piecemeal.training.data import Batch
+
+
+class Augmentation:
+    """The operations of a run: spatial ones, then intensities, then CutMix.
+
+    settings: dump of an AugmentationConfig, or empty; seed: of the run. What is done to a sample
+    is a function of seed, step, its row in the effective batch and the size of that batch; the
+    noise also of the kind of device. Nothing waits for the device.
+    """
+
+    def __init__(self, settings: dict[str, Any], seed: int):
+        self.seed = seed
+        self.settings = {name: s for name, s in settings.items() if s and _ever(name, s)}
+
+    def partners(self, step: int, size: int) -> np.ndarray | None:
+        """The row whose sample every row of the effective batch may get a box of; None: no need."""
+        if "cutmix" not in self.settings:
+            return None
+        return cutmix.partners(self.seed, step, size)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, step: int, rows: range, size: int) -> Batch:
+        """The augmented samples of `rows` of an effective batch of `size`.
+
+        `batch` holds these samples and, if there are partners, then those of their partners, in
+        the same order. Its label set tables get one more row where a window may be left ("every
+        class"), and twice as many with CutMix, whatever the coins say. Raises InputError if the
+        tables become too long or an operation does not fit the windows.
+        """
+        if not self.settings:
+            return batch
+        space = tuple(batch.codes.shape[1:])
+        self._check(space, batch.sets.shape[1])
+        images, codes, sets = batch.images.clone(), batch.codes.clone(), batch.sets
+        of_sample, needed = np.array(rows), np.ones(len(rows), dtype=bool)
+        if (chosen := self.partners(step, size)) is not None:
+            partner = chosen[of_sample]
+            mixed = Draws(self.seed, step, size, of_sample, needed).of("cutmix")
+            hits = mixed.hits(self.settings["cutmix"]["probability"])
+            # A partner that is one of the rows is taken from there; only the others are made.
+            own = np.isin(partner, of_sample)
+            sources = np.where(own, partner - rows.start, len(rows) + np.arange(len(rows)))
+            of_sample = np.concatenate([of_sample, partner])
+            needed = np.concatenate([needed, hits & ~own])
+        draws = Draws(self.seed, step, size, of_sample, needed)
+        if spatial.resamples(self.settings):
+            sets = torch.cat([sets, torch.ones_like(sets[:, :1])], dim=1)
+        spatial.transform(images, codes, sets.shape[1] - 1, self.settings, draws)
+        intensity.transform(images, self.settings, draws)
+        if chosen is not None:
+            boxes = cutmix.draw_boxes(mixed, self.settings["cutmix"]["alpha"], space)
+            sets = cutmix.paste(images, codes, sets, sources, boxes, hits)
+        n = len(rows)
+        return replace(batch, images=images[:n], codes=codes[:n], sets=sets[:n])
+
+    def _check(self, space: tuple[int, ...], sets: int) -> None:
+        if len(space) == 2 and (names := [n for n, s in self.settings.items() if _needs_z(n, s)]):
+            raise InputError(
+                f"augmentation.{names[0]}: acts along z, but the input is slices; leave z, "
+                "tilt_degrees and through_plane out, or set input.kind to patches"
+            )
+        if "rot90" in self.settings and space[-2] != space[-1]:
+            raise InputError(
+                f"augmentation.rot90: the window's plane has {space[-2]} x {space[-1]} voxels, "
+                "expected a square; set input.size to one, or use rotation"
+            )
+        rows = sets + spatial.resamples(self.settings)
+        rows *= 2 if "cutmix" in self.settings else 1
+        if rows > MAX_SETS:
+            raise InputError(
+                f"augmentation: label set tables of {rows} rows, expected at most {MAX_SETS}; "
+                "leave cutmix out, or rotation and scaling"
+            )
+
+
+def _ever(name: str, options: dict[str, Any]) -> bool:
+    """Whether the operation has any probability."""
+    return any(options.values()) if name == "flip" else options["probability"] > 0
+
+
+def _needs_z(name: str, options: dict[str, Any]) -> bool:
+    return any(options.get(key) for key in ("through_plane", "tilt_degrees")) or (
+        name == "flip" and options["z"] > 0
+    )

@@ -1,0 +1,103 @@
+"""The annotated cases of one split, as memory maps: nothing of a volume is read before its use."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from piecemeal.datasets.places import Places
+from piecemeal.datasets.store import read_rows
+from piecemeal.errors import InputError
+
+OPEN_FILES = 65536  # as many memory maps as Linux gives a process by default
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One scan and what its annotator said of it.
+
+    image: float32 (z, y, x). codes: uint8 (z, y, x), rows of `sets`, bool (K, C). labels: true
+    class ids, uint8 (z, y, x), to watch a run by, never to train on; None where nobody drew any.
+    """
+
+    dataset: str
+    scan: str
+    case: str
+    modality: str
+    image: np.ndarray
+    codes: np.ndarray
+    labels: np.ndarray | None
+    sets: np.ndarray
+    places: Places
+
+    @cached_property
+    def named(self) -> dict[int, int]:
+        """Class -> its code, of the classes of which the annotator named at least one voxel.
+
+        A class that stands only in a set of several is not among them.
+        """
+        alone = self.sets.sum(axis=1) == 1
+        codes = np.flatnonzero(alone & self.places.slices.any(axis=1))
+        return {int(self.sets[code].argmax()): int(code) for code in codes}
+
+
+def load_cases(prepared: Path, annotated: Path, split: str, classes: int) -> list[Case]:
+    """All cases of one split ("train" or "validation"), in the order of cases.csv.
+
+    prepared, annotated: the two folders of the cohort; classes: background included.
+    Raises InputError if the annotation leaves the split empty, if one of the folders is not
+    finished, or if an array is missing, broken, or not of its image's shape.
+    """
+    rows = [row for row in read_rows(annotated) if row["split"] == split]
+    if not rows:
+        raise InputError(
+            f"{annotated / 'cases.csv'}: no case of the split '{split}' is left; the "
+            "annotation drops all of them: enlarge the split or change the annotation"
+        )
+    _allow_open_files()
+    protocols = json.loads((annotated / "sets.json").read_text(encoding="utf-8"))
+    tables = {name: _table(members, classes) for name, members in protocols.items()}
+    return [_case(row, prepared, annotated, tables[row["protocol"]]) for row in rows]
+
+
+def _case(row: dict[str, str], prepared: Path, annotated: Path, sets: np.ndarray) -> Case:
+    place = Path(row["dataset"]) / row["scan"]
+    image = _map(prepared / place / "image.npy", "prepare the data")
+    codes = _map(annotated / place / "codes.npy", "annotate")
+    labels = None
+    if (prepared / place / "labels.npy").exists():
+        labels = _map(prepared / place / "labels.npy", "prepare the data")
+    if codes.shape != image.shape:
+        raise InputError(
+            f"{annotated / place / 'codes.npy'}: {codes.shape} differs from the image's "
+            f"{image.shape}; delete the annotation's cases.csv to annotate again"
+        )
+    names = (row["dataset"], row["scan"], row["case"], row["modality"])
+    return Case(*names, image, codes, labels, sets, Places(annotated / place / "places.npz"))
+
+
+def _table(rows: list[list[int]], classes: int) -> np.ndarray:
+    table = np.zeros((len(rows), classes), dtype=bool)
+    for code, members in enumerate(rows):
+        table[code, members] = True
+    return table
+
+
+def _map(path: Path, step: str) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it and {step} again") from None
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit as far as it may: a memory map keeps its file open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

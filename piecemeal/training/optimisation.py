@@ -1,0 +1,79 @@
+"""The optimiser of a run and its learning rate, a function of the step alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+DECAYS = {
+    "none": lambda done: 1.0,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "polynomial": lambda done: (1 - done) ** 0.9,  # nnU-Net; Isensee et al., Nat Methods 2021
+}
+
+
+def build_optimiser(parameters: Iterable[Parameter], settings: dict[str, Any]):
+    """The optimiser that `settings` (OptimiserConfig, as a dict) names, in its fused form.
+
+    The learning rate is set at every step by `learning_rate`.
+    """
+    shared = {
+        "lr": settings["learning_rate"],
+        "weight_decay": settings["weight_decay"],
+        "fused": True,
+    }
+    if settings["name"] == "sgd":
+        momentum = {key: settings[key] for key in ("momentum", "nesterov")}
+        return torch.optim.SGD(parameters, **momentum, **shared)
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[settings["name"]](parameters, **shared)
+
+
+def learning_rate(step: int, optimiser: dict[str, Any], plan: dict[str, Any]) -> float:
+    """Learning rate of `step` (from 0): a lower one while warming up, then as `decay` says."""
+    if step < optimiser["warmup_steps"]:
+        return optimiser["learning_rate"] * optimiser["warmup_factor"]
+    done = (step - optimiser["warmup_steps"]) / (plan["steps"] - optimiser["warmup_steps"])
+    return optimiser["learning_rate"] * DECAYS[plan["decay"]](done)
+
+
+class Stepper:
+    """One optimisation step: scaled loss where the format is float16, clipped gradient if asked.
+
+    Nothing here waits for the device: fused optimisers skip a step of non-finite gradients there.
+    """
+
+    def __init__(
+        self,
+        optimiser: torch.optim.Optimizer,
+        precision: str,
+        device: torch.device,
+        clip_norm: float | None,
+    ):
+        self.optimiser, self.clip_norm = optimiser, clip_norm
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+    def step(self, loss: Tensor) -> None:
+        """Move the parameters against the gradient of `loss`, a scalar."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if self.clip_norm is not None:
+            self.scaler.unscale_(self.optimiser)
+            parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Undo everything since `state`."""
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.scaler.load_state_dict(saved["scaler"])

@@ -1,0 +1,66 @@
+"""What a run is watched by: its own loss and the Dice of its structures on the validation split."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from piecemeal.methods._base import Method
+from piecemeal.training.data import Samples
+from piecemeal.training.distributed import Group
+
+
+class Watched(NamedTuple):
+    """`loss`: mean over the samples; `dice`: mean over the structures of Dice over all voxels."""
+
+    loss: float
+    dice: float
+
+
+@torch.no_grad()
+def validate(
+    network: nn.Module,
+    method: Method,
+    samples: Samples,
+    batch_size: int,
+    group: Group,
+    device: torch.device,
+    autocast: contextlib.AbstractContextManager,
+) -> Watched:
+    """Loss (of the arm's own labels) and Dice (against the full labels) of all `samples`.
+
+    The processes of the group take turns at the batches, so that a batch, and with it a loss that
+    is no mean over samples, is the same for any number of them.
+    """
+    memory_format = memory_format_of(network)
+    network.eval()
+    draws = samples.every()
+    batches = [draws[i : i + batch_size] for i in range(0, len(draws), batch_size)]
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    pairs = torch.zeros(method.classes, method.classes, dtype=torch.float64, device=device)
+    for part in batches[group.rank :: group.size]:
+        batch = samples.batch(part).to(device, memory_format)
+        with autocast:
+            logits = network(batch.images)
+        total += method.loss(logits, batch.codes, batch.sets).detach() * len(part)
+        found = method.probabilities(logits).argmax(dim=1)
+        pairs += _confusion(samples.labels(part).to(device), found, method.classes)
+    network.train()
+    group.sum(total)
+    group.sum(pairs)
+    dice = 2 * pairs.diag() / (pairs.sum(0) + pairs.sum(1)).clamp(min=1)
+    return Watched(total.item() / len(draws), dice[1:].mean().item())
+
+
+def memory_format_of(network: nn.Module) -> torch.memory_format:
+    """The order of memory in which the network says that it is fastest."""
+    return getattr(network, "memory_format", torch.contiguous_format)
+
+
+def _confusion(true: Tensor, found: Tensor, classes: int) -> Tensor:
+    """Voxels (true class, found class) of two tensors of class ids."""
+    counts = (true.long() * classes + found).flatten().bincount(minlength=classes**2)
+    return counts.view(classes, classes)

@@ -1,0 +1,100 @@
+import copy
+
+import pytest
+import torch
+
+from piecemeal.training.optimisation import Stepper, build_optimiser, learning_rate
+
+OPTIMISER = {"learning_rate": 0.01, "warmup_steps": 50, "warmup_factor": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0.001), (49, 0.001), (50, 0.01), (51, 0.01), (10**6, 0.01)]
+)
+def test_learning_rate(step, rate):
+    assert learning_rate(step, OPTIMISER, {"decay": "none", "steps": 250}) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.001), (49, 0.001), (50, 0.01), (150, 0.005), (50 + 200 / 3, 0.0075), (250, 0.0)],
+)
+def test_learning_rate_along_a_cosine(step, rate):
+    """Down from its full height after the warm-up: cos(60 degrees) = 1/2 after a third."""
+    plan = {"decay": "cosine", "steps": 250}
+    assert learning_rate(step, OPTIMISER, plan) == pytest.approx(rate)
+
+
+def test_learning_rate_without_warm_up():
+    optimiser = OPTIMISER | {"warmup_steps": 0}
+    assert learning_rate(0, optimiser, {"decay": "none", "steps": 10}) == 0.01
+
+
+def test_learning_rate_along_a_polynomial():
+    """Half-way after the warm-up: (1 / 2) ** 0.9."""
+    plan = {"decay": "polynomial", "steps": 250}
+    assert learning_rate(150, OPTIMISER, plan) == pytest.approx(0.01 * 0.5**0.9)
+    assert learning_rate(250, OPTIMISER, plan) == 0
+
+
+COMMON = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": None}
+
+
+def moved(settings: dict, start: float, steps: int = 1, precision: str = "float32") -> float:
+    """Where one weight is after steps down the slope 2."""
+    weight = torch.nn.Parameter(torch.tensor([start]))
+    optimiser = build_optimiser([weight], COMMON | settings)
+    stepper = Stepper(optimiser, precision, torch.device("cpu"), (COMMON | settings)["clip_norm"])
+    for _ in range(steps):
+        stepper.step(2 * weight.sum())
+    return weight.item()
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "expected"),
+    [
+        ({"name": "sgd", "momentum": 0.0, "nesterov": False}, 1, 1 - 0.1 * 2),
+        # Momentum 0.5: 2, then 2 + 0.5 * 2.
+        ({"name": "sgd", "momentum": 0.5, "nesterov": False}, 2, 1 - 0.1 * (2 + 3)),
+        # Nesterov looks ahead: 2 + 0.5 * 2, then 2 + 0.5 * 3.
+        ({"name": "sgd", "momentum": 0.5, "nesterov": True}, 2, 1 - 0.1 * (3 + 3.5)),
+        ({"name": "adam"}, 1, 1 - 0.1),
+        # Decoupled: the weight shrinks by 0.1 * 0.5 of itself first.
+        ({"name": "adamw", "weight_decay": 0.5}, 1, 1 - 0.05 - 0.1),
+        ({"name": "sgd", "momentum": 0.0, "nesterov": False, "clip_norm": 0.5}, 1, 1 - 0.1 * 0.5),
+    ],
+)
+def test_steps_by_hand(settings, steps, expected):
+    assert moved(settings, 1.0, steps) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_scaled_loss_steps_as_far():
+    settings = {"name": "sgd", "momentum": 0.0, "nesterov": False}
+    assert moved(settings, 1.0, precision="float16") == pytest.approx(0.8)
+
+
+def test_a_gradient_that_overflows_is_passed_over_and_the_scale_falls():
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    settings = COMMON | {"name": "sgd", "momentum": 0.0, "nesterov": False}
+    stepper = Stepper(build_optimiser([weight], settings), "float16", torch.device("cpu"), None)
+    before = stepper.state()["scaler"]["scale"]
+    stepper.step(weight.sum() * torch.inf)
+    assert weight.item() == 1
+    assert stepper.state()["scaler"]["scale"] == before / 2
+
+
+def test_state_is_restored():
+    settings = COMMON | {"name": "adam"}
+
+    def stepper(weight):
+        return Stepper(build_optimiser([weight], settings), "float16", torch.device("cpu"), None)
+
+    one, two = (torch.nn.Parameter(torch.tensor([1.0])) for _ in range(2))
+    first, second = stepper(one), stepper(two)
+    first.step(one.square().sum())
+    with torch.no_grad():
+        two.copy_(one)
+    second.restore(copy.deepcopy(first.state()))
+    for weight, each in ((one, first), (two, second)):
+        each.step(3 * weight.square().sum())
+    assert torch.equal(one, two)

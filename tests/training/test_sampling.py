@@ -1,0 +1,323 @@
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from piecemeal.datasets.places import Places, write_places
+from piecemeal.errors import InputError
+from piecemeal.training.cases import Case
+from piecemeal.training.sampling import SAMPLERS, Draw, Window, build_sampler
+
+SLICES = {"kind": "slices", "neighbours": 0}
+COMPLETE = np.eye(3, dtype=bool)
+MERGED = np.array([[1, 0, 0], [0, 1, 1]], dtype=bool)
+EVERY = {
+    "epochs": {},
+    "cases": {},
+    "foreground": {"fraction": 0.5},
+    "class_modality_dataset": {},
+    "modality_dataset_class": {},
+}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make(codes)`: a case with these codes, an image of zeros, and places."""
+    made = []
+
+    def case(codes, sets=COMPLETE, dataset="a", modality="CT") -> Case:
+        codes = np.asarray(codes, np.uint8)
+        name = f"scan{len(made)}"
+        write_places(tmp_path / name, codes, len(sets), name)
+        image = np.zeros(codes.shape, np.float32)
+        places = Places(tmp_path / name)
+        made.append(Case(dataset, name, name, modality, image, codes, None, sets, places))
+        return made[-1]
+
+    return case
+
+
+@pytest.fixture
+def cases(make):
+    """Three cases of 4, 3 and 5 slices; structure 1 in the first two, 2 in the last two."""
+    rng = np.random.default_rng(0)
+    return [
+        make(rng.integers(0, 2, (4, 6, 6))),
+        make(rng.integers(0, 3, (3, 6, 6)), modality="MR"),
+        make(2 * rng.integers(0, 2, (5, 6, 6)), dataset="b"),
+    ]
+
+
+def patches(*size: int) -> dict:
+    return {"kind": "patches", "size": list(size)}
+
+
+def sampler(cases, name, batch_size=4, seed=3, given=SLICES, **options):
+    window = Window.of(given, cases)
+    settings = {"name": name} | EVERY[name] | options
+    return build_sampler(settings, cases, window, batch_size, seed)
+
+
+def draws(sampler, count: int) -> list[Draw]:
+    return [draw for step in range(-(-count // sampler.size)) for draw in sampler.at(step)][:count]
+
+
+def centre(draw: Draw, size) -> tuple[int, ...]:
+    return tuple(low + length // 2 for low, length in zip(draw.corner, size, strict=True))
+
+
+class TestWindow:
+    def test_of_slices(self, cases):
+        window = Window.of({"kind": "slices", "neighbours": 2}, cases)
+        assert (window.shape, window.is_slice) == ((5, 6, 6), True)
+        assert (window.channels, window.space) == (5, (6, 6))
+
+    def test_of_patches(self, cases):
+        window = Window.of(patches(2, 3, 4), cases)
+        assert (window.shape, window.is_slice) == ((2, 3, 4), False)
+        assert (window.channels, window.space) == (1, (2, 3, 4))
+
+    def test_around_a_voxel(self):
+        assert Window((2, 3, 4), False).around((5, 0, 2)) == (4, -1, 0)
+
+    def test_around_is_the_slice_with_its_neighbours(self):
+        assert Window((3, 6, 6), True, 1).around((5, 2, 2)) == (4, 0, 0)
+
+    def test_anywhere_is_inside_and_reaches_everywhere(self):
+        window, rng = Window((2, 3, 4), False), np.random.default_rng(0)
+        found = {window.anywhere((3, 3, 6), rng) for _ in range(200)}
+        assert found == set(product((0, 1), (0,), (0, 1, 2)))
+
+    def test_anywhere_in_a_smaller_case_is_centred(self):
+        rng = np.random.default_rng(0)
+        assert Window((4, 5, 8), False).anywhere((2, 2, 8), rng) == (-1, -2, 0)
+
+    def test_anywhere_of_slices(self):
+        window, rng = Window((3, 6, 6), True, 1), np.random.default_rng(0)
+        found = {window.anywhere((3, 6, 6), rng) for _ in range(50)}
+        assert found == {(-1, 0, 0), (0, 0, 0), (1, 0, 0)}
+
+    def test_tiles_of_slices(self):
+        assert Window((3, 6, 6), True, 1).tiles((2, 6, 6)) == [(-1, 0, 0), (0, 0, 0)]
+
+    def test_tiles_of_patches_share_the_padding_between_both_sides(self):
+        corners = Window((2, 4, 3), False).tiles((4, 6, 3))
+        assert corners == [(0, -1, 0), (0, 3, 0), (2, -1, 0), (2, 3, 0)]
+
+    sizes = st.tuples(*3 * [st.integers(1, 7)])
+
+    @given(shape=sizes, size=sizes)
+    def test_tiles_hold_every_voxel_once(self, shape, size):
+        counts = np.zeros(shape, int)
+        for corner in Window(size, False).tiles(shape):
+            there = [slice(max(c, 0), c + s) for c, s in zip(corner, size, strict=True)]
+            assert counts[tuple(there)].size > 0
+            counts[tuple(there)] += 1
+        assert np.all(counts == 1)
+
+
+@pytest.mark.parametrize("given", [SLICES, patches(2, 3, 3)], ids=["slices", "patches"])
+@pytest.mark.parametrize("name", EVERY)
+class TestEverySampler:
+    def test_a_step_is_a_function_of_seed_and_step(self, cases, name, given):
+        first, second = (sampler(cases, name, given=given) for _ in range(2))
+        forwards = [first.at(step) for step in range(30)]
+        np.random.seed(1)
+        assert [second.at(step) for step in reversed(range(30))] == forwards[::-1]
+
+    def test_steps_rows_and_seeds_differ(self, cases, name, given):
+        one = sampler(cases, name, given=given, batch_size=3)
+        first, second = one.at(0) + one.at(1), one.at(2) + one.at(3)
+        assert len(set(first)) > 1
+        assert first != second
+        other = sampler(cases, name, given=given, batch_size=3, seed=4)
+        assert first != other.at(0) + other.at(1)
+
+    def test_a_batch_has_its_size(self, cases, name, given):
+        one = sampler(cases, name, given=given)
+        assert one.size == (3 if name == "epochs" and given is not SLICES else 4)
+        assert all(len(one.at(step)) == one.size for step in range(5))
+
+
+class TestEpochs:
+    def test_order_is_that_of_a_shuffled_list_of_slices(self, cases):
+        one = sampler(cases, "epochs", batch_size=5, seed=2**39 + 1)
+        slices = [
+            Draw(i, (z, 0, 0)) for i, case in enumerate(cases) for z in range(len(case.image))
+        ]
+        for epoch in (0, 1, 7):
+            order = np.random.default_rng([2**39 + 1, epoch]).permutation(12)
+            # Two batches of five; the other two slices are left out of this epoch.
+            for position in (0, 1):
+                wanted = [slices[i] for i in order[5 * position : 5 * position + 5]]
+                assert one.at(2 * epoch + position) == wanted
+
+    @given(batch_size=st.integers(1, 20), epoch=st.integers(0, 50), seed=st.integers(0, 2**40))
+    def test_an_epoch_repeats_no_slice(self, batch_size, epoch, seed):
+        image = np.zeros((4, 2, 2), np.float32)
+        case = Case("a", "s", "c", "CT", image, image, None, COMPLETE, Places("none"))
+        one = build_sampler(
+            {"name": "epochs"}, 3 * [case], Window((1, 2, 2), True), batch_size, seed
+        )
+        assert one.size == min(batch_size, 12)
+        steps = 12 // one.size
+        drawn = [draw for i in range(steps) for draw in one.at(epoch * steps + i)]
+        assert len(set(drawn)) == len(drawn) == steps * one.size
+        assert {(d.case, d.corner[0]) for d in drawn} <= set(product(range(3), range(4)))
+
+    def test_slices_come_with_their_neighbours(self, cases):
+        one = sampler(cases, "epochs", 12, given={"kind": "slices", "neighbours": 1})
+        assert {draw.corner[0] for draw in one.at(0) if draw.case == 1} == {-1, 0, 1}
+
+    def test_patches_are_every_case_once_at_a_random_place(self, cases):
+        one = sampler(cases, "epochs", batch_size=3, given=patches(2, 3, 3))
+        for step in range(5):
+            assert sorted(draw.case for draw in one.at(step)) == [0, 1, 2]
+        corners = {draw.corner for step in range(300) for draw in one.at(step) if draw.case == 1}
+        assert corners == set(product((0, 1), range(4), range(4)))
+
+
+class TestRandomCases:
+    def test_cases_are_equally_likely_whatever_their_size(self, cases):
+        counts = Counter(draw.case for draw in draws(sampler(cases, "cases"), 3000))
+        assert all(abs(counts[case] - 1000) < 120 for case in range(3))  # 4.6 deviations
+
+    def test_slices_of_a_case_are_equally_likely(self, cases):
+        found = [d.corner[0] for d in draws(sampler(cases, "cases"), 3000) if d.case == 1]
+        assert set(found) == {0, 1, 2}
+        assert all(abs(count / len(found) - 1 / 3) < 0.07 for count in Counter(found).values())
+
+
+class TestForeground:
+    @pytest.mark.parametrize(("fraction", "first"), [(0, 6), (0.33, 4), (0.5, 3), (0.9, 1), (1, 0)])
+    def test_the_last_rows_are_centred_on_a_structure(self, make, fraction, first):
+        codes = np.zeros((9, 9, 9))
+        codes[4, 4, 4] = 1
+        one = sampler([make(codes)], "foreground", 6, given=patches(3, 3, 3), fraction=fraction)
+        centred = [[draw.corner == (3, 3, 3) for draw in one.at(step)] for step in range(60)]
+        shares = np.mean(centred, axis=0)
+        assert np.all(shares[first:] == 1)
+        assert np.all(shares[:first] < 0.2)
+
+    def test_structures_are_equally_likely_whatever_their_size(self, make):
+        codes = np.ones((6, 6, 6))
+        codes[5, 5, 5] = 2
+        one = sampler([make(codes)], "foreground", fraction=1, given=patches(3, 3, 3))
+        found = [codes[centre(draw, (3, 3, 3))] for draw in draws(one, 1000)]
+        assert abs(found.count(2) - 500) < 80
+
+    def test_a_slice_shows_the_structure(self, make):
+        codes = np.zeros((6, 4, 4))
+        codes[2, 0, 0] = codes[4, 1, 1] = codes[4, 2, 2] = 1
+        one = sampler([make(codes)], "foreground", fraction=1)
+        found = Counter(draw.corner[0] for draw in draws(one, 1000))
+        assert set(found) == {2, 4}
+        assert abs(found[2] - 500) < 80  # whatever the number of voxels in the slice
+
+    def test_a_merged_structure_is_not_named(self, make):
+        codes = np.zeros((8, 4, 4))
+        codes[3, 0, 0] = 1
+        one = sampler([make(codes, MERGED)], "foreground", fraction=1)
+        assert {draw.corner[0] for draw in draws(one, 300)} == set(range(8))
+
+    @pytest.mark.parametrize("fraction", [-0.1, 1.5])
+    def test_a_share_that_is_none_is_refused(self, cases, fraction):
+        with pytest.raises(InputError, match=f"sampler: fraction: {fraction} given, expected"):
+            sampler(cases, "foreground", fraction=fraction)
+
+
+@pytest.fixture
+def uneven(make):
+    """CT of two data sets with structure 1, one MR with both, one CT that names none."""
+    codes = np.zeros((4, 6, 6))
+    one, both = codes.copy(), codes.copy()
+    one[1] = 1
+    both[1], both[2] = 1, 2
+    return [
+        *(make(one, dataset="a") for _ in range(6)),
+        make(one, dataset="b"),
+        make(both, dataset="a", modality="MR"),
+        make(codes, dataset="c"),
+    ]
+
+
+def shares(cases, name, **options) -> dict[int, float]:
+    count = 4000
+    found = Counter(draw.case for draw in draws(sampler(cases, name, **options), count))
+    return {case: found[case] / count for case in range(len(cases))}
+
+
+class TestHierarchies:
+    def test_class_then_modality_then_data_set(self, uneven):
+        """Structure 2: always the MR. Structure 1: the MR, or a CT data set, half each."""
+        found = shares(uneven, "class_modality_dataset")
+        assert found[7] == pytest.approx(1 / 2 + 1 / 4, abs=0.035)
+        assert found[6] == pytest.approx(1 / 8, abs=0.035)
+        assert sum(found[i] for i in range(6)) == pytest.approx(1 / 8, abs=0.035)
+        assert found[8] == 0
+
+    def test_modality_then_data_set_then_class(self, uneven):
+        found = shares(uneven, "modality_dataset_class")
+        assert found[7] == pytest.approx(1 / 2, abs=0.035)
+        assert found[6] == pytest.approx(1 / 4, abs=0.035)
+        assert sum(found[i] for i in range(6)) == pytest.approx(1 / 4, abs=0.035)
+        assert found[8] == 0
+
+    @pytest.mark.parametrize("name", ["class_modality_dataset", "modality_dataset_class"])
+    def test_cases_of_a_data_set_are_equally_likely(self, uneven, name):
+        found = shares(uneven[:6], name)
+        assert all(found[i] == pytest.approx(1 / 6, abs=0.035) for i in range(6))
+
+    def test_structures_of_a_case_are_equally_likely_under_both(self, uneven):
+        for name in ("class_modality_dataset", "modality_dataset_class"):
+            found = [draw.corner[0] for draw in draws(sampler(uneven[7:8], name), 1000)]
+            assert set(found) == {1, 2}
+            assert abs(found.count(2) - 500) < 80
+
+    def test_with_the_background_as_a_class_nobody_is_left_out(self, uneven):
+        """CMD: a third of the draws is background, half of it CT, a third of that data set c."""
+        found = shares(uneven, "class_modality_dataset", background=True)
+        assert found[8] == pytest.approx(1 / 18, abs=0.02)
+        found = shares(uneven, "modality_dataset_class", background=True)
+        assert found[8] == pytest.approx(1 / 6, abs=0.035)
+
+    @pytest.mark.parametrize("name", ["class_modality_dataset", "modality_dataset_class"])
+    def test_patches_are_centred_on_the_structure_and_may_leave_the_case(self, make, name):
+        codes = np.zeros((4, 6, 6))
+        codes[0, 5, 2] = 1
+        one = sampler([make(codes)], name, given=patches(4, 4, 5))
+        assert set(one.at(0)) == {Draw(0, (-2, 3, 0))}
+
+    @pytest.mark.parametrize("name", ["class_modality_dataset", "modality_dataset_class"])
+    def test_an_annotation_that_names_no_structure_is_refused(self, make, name):
+        with pytest.raises(InputError, match="no training case names a structure alone"):
+            sampler([make(np.ones((4, 6, 6)), MERGED)], name)
+
+
+def test_every_sampler_has_been_tested():
+    assert SAMPLERS.keys() == EVERY.keys()
+
+
+def test_an_unknown_sampler_is_refused(cases):
+    window = Window.of(SLICES, cases)
+    with pytest.raises(InputError, match=r"there is no 'random'; known: cases, class_modality"):
+        build_sampler({"name": "random"}, cases, window, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "epochs", "fraction": 1}, r"epochs takes \[\] .*, found \['fraction'\]"),
+        ({"name": "foreground"}, r"foreground takes \['fraction'\] .*, found \[\]"),
+        (
+            {"name": "modality_dataset_class", "share": 1},
+            r"takes \['background'\] \(needed: \[\]\), found \['share'\]",
+        ),
+    ],
+)
+def test_an_option_that_is_missing_or_unknown_is_refused(cases, settings, message):
+    with pytest.raises(InputError, match=message):
+        build_sampler(settings, cases, Window.of(SLICES, cases), 4, 0)
