@@ -39,6 +39,7 @@ TARGETS = {
     "surface-distance": {"good": 10, "fragmented": 8},
     "SciPy EDT, cropped": {"good": 3, "fragmented": 3, "missed": 3},
 }
+MMAP_THRESHOLD = -3  # parameter of mallopt(3)
 MOST_BYTES = 2  # a voxel, beside the two volumes
 
 Scores = tuple[float, float, float, float]  # Dice, ASSD, HD, HD95
@@ -195,7 +196,7 @@ def time_ours(prediction, reference, spacing, threads: int) -> tuple[float, pd.D
 
 
 def extra_memory(prediction, reference, spacing) -> float:
-    """Bytes a voxel that `evaluate` needs at its peak, NaN where the system does not say."""
+    """Bytes a voxel that `evaluate` needs at its peak; NaN where the system does not say."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
     def kilobytes(key: str) -> int:
@@ -203,8 +204,10 @@ def extra_memory(prediction, reference, spacing) -> float:
         return int(line.split()[1])
 
     try:
-        # What earlier calls left behind would be used again, and count as if it were not needed.
-        ctypes.CDLL(None).malloc_trim(0)
+        # What was freed would be kept and used again, and count too much now and too little later.
+        libc = ctypes.CDLL(None)
+        libc.mallopt(MMAP_THRESHOLD, 2**17)
+        libc.malloc_trim(0)
         reset.write_text("5")
         before = kilobytes("VmRSS")
         evaluate(prediction, reference, STRUCTURES, spacing)
@@ -213,14 +216,20 @@ def extra_memory(prediction, reference, spacing) -> float:
         return float("nan")
 
 
+def pairs(size: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, prediction and reference of every pair of a size."""
+    shape, _ = SIZES[size]
+    reference = body(shape, np.random.default_rng(0))
+    for seed, make in enumerate((good, fragmented, missed), start=1):
+        yield make.__name__, make(reference, np.random.default_rng(seed)), reference
+
+
 def compare(size: str, repeats: int, budget: float) -> list[dict]:
     """One row a prediction and contender."""
-    shape, spacing = SIZES[size]
-    reference = body(shape, np.random.default_rng(0))
+    _, spacing = SIZES[size]
     rows = []
-    for seed, make in enumerate((good, fragmented, missed), start=1):
-        prediction = make(reference, np.random.default_rng(seed))
-        name_of_pair = f"{size}, {make.__name__}"
+    for kind, prediction, reference in pairs(size):
+        name_of_pair = f"{size}, {kind}"
         times: dict[str, list[float]] = {}
         scaled, found = {}, {}
         for _ in range(repeats):
@@ -243,7 +252,7 @@ def compare(size: str, repeats: int, budget: float) -> list[dict]:
             rows.append(
                 {
                     "size": size,
-                    "prediction": make.__name__,
+                    "prediction": kind,
                     "contender": name,
                     "seconds": statistics.median(measured),
                     # Side by side: the ratio of a repeat, not of two medians.
@@ -252,9 +261,6 @@ def compare(size: str, repeats: int, budget: float) -> list[dict]:
                     ),
                     "scaled": scaled.get(name, False),
                     "error_mm": error if name == OURS else np.nan,
-                    "bytes_a_voxel": extra_memory(prediction, reference, spacing)
-                    if name == OURS
-                    else np.nan,
                 }
             )
         print(f"{name_of_pair}: {OURS} takes {unit * 1e3:.0f} ms on one thread", flush=True)
@@ -270,9 +276,9 @@ def main() -> None:
     given = parser.parse_args()
     warnings.filterwarnings("ignore", module="monai")
 
-    tiny = np.zeros((8, 8, 8), np.uint8)
+    tiny = np.zeros((40, 8, 8), np.uint8)
     tiny[2:5, 2:5, 2:5] = 1
-    evaluate(tiny, np.roll(tiny, 1, 0), STRUCTURES, (1, 1, 1))  # compiled, or read from the cache
+    evaluate(tiny, np.roll(tiny, 30, 0), STRUCTURES, (1, 1, 1))  # compiled, or read from the cache
     for name, peer in list(PEERS.items()):
         try:
             peer(tiny == 1, tiny == 1, (1.0, 1.0, 1.0))
@@ -281,7 +287,15 @@ def main() -> None:
             del PEERS[name]
 
     rows = [row for size in given.sizes for row in compare(size, given.repeats, given.budget)]
-    report(pd.DataFrame(rows), given.csv)
+    # Last, as it changes how memory is handled.
+    memory = [
+        {"size": size, "prediction": kind, "contender": OURS}
+        | {"bytes_a_voxel": extra_memory(prediction, reference, SIZES[size][1])}
+        for size in given.sizes
+        for kind, prediction, reference in pairs(size)
+    ]
+    table = pd.DataFrame(rows).merge(pd.DataFrame(memory), how="left")
+    report(table, given.csv)
 
 
 def report(table: pd.DataFrame, csv: Path | None) -> None:
@@ -298,8 +312,9 @@ def report(table: pd.DataFrame, csv: Path | None) -> None:
         )
     ours = table[table["contender"] == OURS]
     print(f"\nLargest difference to the distance transform: {ours['error_mm'].max():.1e} mm")
-    print(f"Most memory beside the volumes: {ours['bytes_a_voxel'].max():.2f} bytes a voxel")
-    print(f"  target: below {MOST_BYTES}")
+    most = ours["bytes_a_voxel"].max()
+    met = "met" if most < MOST_BYTES else "MISSED"
+    print(f"Memory beside the volumes: {most:.2f} bytes a voxel, below {MOST_BYTES} asked: {met}")
     for contender, of_prediction in TARGETS.items():
         for prediction, least in of_prediction.items():
             there = (table["contender"] == contender) & (table["prediction"] == prediction)

@@ -6,7 +6,7 @@ a volume run in threads.
 
 import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -61,17 +61,23 @@ def trace(
     )
     slabs = in_threads(pass_over, np.arange(shape[0]), threads)
     voxels, predicted, true = zip(*slabs, strict=True)
-    return Surfaces(sum(voxels), np.concatenate(predicted), np.concatenate(true))
+    return Surfaces(sum(voxels), joined(predicted), joined(true))
 
 
 def in_threads(work: Callable, items: np.ndarray, threads: int) -> list:
     """Results of `work` on parts of `items`, in their order; no part is empty unless all is."""
-    # More parts than threads, for structures are not spread evenly.
-    parts = min(4 * threads, len(items))
-    if threads == 1 or parts < 2:
-        return [work(items)]
+    # More parts than threads, for structures are not spread evenly; and the room that a part needs
+    # for itself is free again when the next one starts.
+    parts = np.array_split(items, max(1, min(4 * threads, len(items))))
+    if threads == 1:
+        return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, np.array_split(items, parts)))
+        return list(pool.map(work, parts))
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The parts as one array; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def places(points: np.ndarray) -> np.ndarray:
@@ -119,7 +125,7 @@ def _trace(
                         true = _longer(true)
                     true[np.uintp(n_true)] = place | j
                     n_true += 1
-    return voxels, predicted[:n_predicted], true[:n_true]
+    return voxels, predicted[:n_predicted].copy(), true[:n_true].copy()
 
 
 @compiled

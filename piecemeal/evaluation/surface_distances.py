@@ -22,6 +22,7 @@ from piecemeal.evaluation.boundaries import (
     Surfaces,
     compiled,
     in_threads,
+    joined,
     places,
 )
 
@@ -74,7 +75,7 @@ def directed_distances(
     an axis. Returns {structure: distances} from the prediction to the reference, and the other way
     round.
     """
-    asked = np.zeros(MOST_STRUCTURES + 1, dtype=bool)
+    asked = np.zeros(len(surfaces.voxels), dtype=bool)
     asked[list(structures)] = True
     if not asked.any():
         return {}, {}
@@ -116,7 +117,7 @@ def _nearby(
         _mark(marks, origin, target, True)
         counts, lost = zip(*in_threads(search, source, threads), strict=True)
         _mark(marks, origin, target, False)
-        found.append((sum(counts), np.concatenate(lost)))
+        found.append((sum(counts), joined(lost)))
     return found
 
 
@@ -147,7 +148,7 @@ def _far(
     sources, source_starts = _in_blocks(sources)
     search = partial(_search_blocks, sources, source_starts, targets, starts, mm)
     blocks = np.arange(len(source_starts) - 1)
-    return np.sqrt(np.sort(np.concatenate(in_threads(search, blocks, threads))))
+    return np.sqrt(np.sort(joined(in_threads(search, blocks, threads))))
 
 
 def _in_blocks(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,7 +181,7 @@ def _search(marks, origin, steps, asked, points):  # pragma: no cover
     _, high, wide = marks.shape
     flat = marks.reshape(-1)
     counts = np.zeros((len(asked), len(steps)), np.int64)
-    lost = np.empty(len(points), np.int64)
+    lost = np.empty(1024, np.int64)
     n_lost = 0
     for point in points:
         structure = np.uint8(point & MOST_STRUCTURES)
@@ -196,6 +197,8 @@ def _search(marks, origin, steps, asked, points):  # pragma: no cover
         if step < len(steps):
             counts[structure, step] += 1
         else:
+            if n_lost == len(lost):
+                lost = np.concatenate((lost, np.empty_like(lost)))
             lost[n_lost] = point
             n_lost += 1
     return counts, lost[:n_lost].copy()
