@@ -7,6 +7,7 @@ everything that decided what lies there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,14 @@ class Planner:
 
     def __init__(self, root: Path = Path(), overrides: dict[str, Any] | None = None):
         self.folder = root / "config"
+        self._read: dict[Path, Any] = {}
         self.main = self._main(overrides or {})
+
+    def _load(self, read: Callable[..., Any], path: Path, *model: type) -> Any:
+        """What `read` makes of `path`: read once, as every run asks for the same few files."""
+        if path not in self._read:
+            self._read[path] = read(path, *model)
+        return self._read[path]
 
     def _main(self, overrides: dict[str, Any]) -> c.MainConfig:
         path, local = self.folder / "config.yaml", self.folder / "local.yaml"
@@ -67,19 +75,19 @@ class Planner:
 
     def scale(self, name: str) -> c.ScaleConfig:
         """The scale `name`."""
-        return load_model(self.folder / "scales" / f"{name}.yaml", c.ScaleConfig)
+        return self._load(load_model, self.folder / "scales" / f"{name}.yaml", c.ScaleConfig)
 
     def cohort(self, name: str) -> c.CohortConfig:
         """The cohort `name`, as at the scale `paper`."""
-        return load_model(self.folder / "cohorts" / f"{name}.yaml", c.CohortConfig)
+        return self._load(load_model, self.folder / "cohorts" / f"{name}.yaml", c.CohortConfig)
 
     def dataset(self, name: str) -> c.DatasetConfig:
         """The data set `name`."""
-        return load_model(self.folder / "datasets" / f"{name}.yaml", c.DatasetConfig)
+        return self._load(load_model, self.folder / "datasets" / f"{name}.yaml", c.DatasetConfig)
 
     def paper(self, key: str) -> PaperFolder:
         """The paper `key`."""
-        return load_paper(self.folder / "papers" / key)
+        return self._load(load_paper, self.folder / "papers" / key)
 
     def plan(self, scale_name: str) -> Plan:
         """The plan of one scale; InputError where files of the configuration contradict."""
@@ -118,7 +126,7 @@ class Planner:
         if name in plan.raw:
             return plan.raw[name]
         file = self.folder / "datasets" / f"{name}.yaml"
-        dataset = load_model(file, c.DatasetConfig)
+        dataset = self.dataset(name)
         where = self.folder / "scales" / f"{plan.scale}.yaml"
         if name not in scale.sources:
             raise InputError(f"{where}: key 'sources': says nothing about data set '{name}'")
@@ -199,7 +207,7 @@ class Planner:
 
     def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
         path = self.folder / "methods" / f"{arm.method}.yaml"
-        method: MethodConfig = load_model(path, MethodConfig)
+        method: MethodConfig = self._load(load_model, path, MethodConfig)
         cohort = self.cohort(arm.cohort)
         implementation = _plugin("piecemeal.methods", method.implementation, path, "implementation")
         plugins = [implementation]

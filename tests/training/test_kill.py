@@ -130,6 +130,14 @@ def whole(job, start) -> SimpleNamespace:
     return made
 
 
+def test_two_runs_at_once_are_as_one_alone(whole, job, start):
+    both = [job("left"), job("right")]
+    for process in [start(one) for one in both]:
+        assert exit_code(process) == 0
+    for one in both:
+        assert_same(whole, one)
+
+
 def test_killed_anywhere_it_ends_with_the_same_bits(whole, job, start):
     killed, chance = job("killed"), random.Random(2018)
     for kill in range(KILLS):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from piecemeal.augmentation_specs import AugmentationConfig
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
 from piecemeal.training import loop, runtime
@@ -22,10 +23,10 @@ from piecemeal.training.results import export, load_network
 def train(cohort, settings, tmp_path):
     """Makes a Training of the tiny cohort that keeps its checkpoint in `folder`."""
 
-    def make(folder="run", training=(), **changes) -> Training:
+    def make(folder="run", training=(), workers=None, **changes) -> Training:
         s = settings(training, **changes)
         annotated = cohort.annotated[s["annotation"]]
-        return Training(s, cohort.prepared, annotated, tmp_path / folder)
+        return Training(s, cohort.prepared, annotated, tmp_path / folder, workers=workers)
 
     return make
 
@@ -114,6 +115,40 @@ def test_same_seed_same_bits_another_seed_another_run(train):
     assert equal(weights_of(one), weights_of(two))
     assert losses(one) == losses(two)
     assert not equal(weights_of(one), weights_of(other))
+
+
+AUGMENTED = AugmentationConfig.model_validate(
+    {
+        "flip": {"x": 0.5},
+        "rotation": {"probability": 0.5, "degrees": [-20, 20]},
+        "noise": {"probability": 0.5, "sigma": [0.0, 0.1]},
+        "cutmix": {"probability": 0.5},
+    }
+).model_dump()
+
+
+def test_workers_change_nothing(train):
+    runs = [
+        finished(train(str(n), workers=n, augmentation=AUGMENTED, sampler={"name": "cases"}))
+        for n in (0, 2)
+    ]
+    assert equal(*map(weights_of, runs))
+    assert losses(runs[0]) == losses(runs[1])
+
+
+def test_augmentation_and_sampler_change_the_run(train):
+    plain = finished(train("plain"))
+    for name, changes in {
+        "augmented": {"augmentation": AUGMENTED},
+        "sampled": {"sampler": {"name": "foreground", "fraction": 0.5}},
+    }.items():
+        assert losses(finished(train(name, **changes))) != losses(plain)
+
+
+def test_slices_with_neighbours_have_channels(train):
+    training = finished(train(input={"kind": "slices", "neighbours": 1}))
+    first = next(iter(training.network.parameters()))
+    assert first.shape[1] == 3
 
 
 def test_methods_of_a_seed_start_alike(train):
