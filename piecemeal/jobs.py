@@ -26,9 +26,10 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
 
     A user's mistake ends in its message, in the log and on the terminal, without a traceback.
     """
+    open(job.log[0], "w").close()
     logging.basicConfig(
         filename=job.log[0],
-        filemode="w",
+        filemode="a",  # processes that the job starts write to its end as well
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",

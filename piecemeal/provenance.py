@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +151,11 @@ class replacing:  # noqa: N801  (a context manager, used like a function)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[IO[str]]:
     """Hold `folder`, which is made if need be: a second process waits here until the first is done.
 
     The lock is that of the file LOCK in it, which stays; the system lets it go when the holder
-    and every process forked from it have ended, however they end.
+    and every process that inherited the open file have ended, however they end.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError:
             log.warning("%s is held by another process; waiting until it ends", folder)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
 
 
 def _umask() -> int:

@@ -103,7 +103,7 @@ def evaluate(
         (2^18 voxels), the spacing is not one positive number an axis, a label is not an integer,
         the labels lie more than 65,535 apart, or `hd95` is unknown.
     """
-    prediction, reference = np.asarray(prediction), np.asarray(reference)
+    prediction, reference = (_native(np.asarray(volume)) for volume in (prediction, reference))
     spacing = _checked_spacing(prediction, reference, spacing)
     names = _checked_names(labels)
     if hd95 not in get_args(HD95):
@@ -115,6 +115,11 @@ def evaluate(
         scores |= _score(prediction, reference, part, spacing, hd95, threads)
     rows = [{"label": name} | scores[class_id] for class_id, name in names]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _native(volume: np.ndarray) -> np.ndarray:
+    """In the machine's own byte order; files may hold the other."""
+    return volume.astype(volume.dtype.newbyteorder("="), copy=False)
 
 
 def _score(
@@ -204,7 +209,7 @@ def _checked_names(labels: Iterable[int] | Mapping[int, str]) -> list[tuple[int,
     except TypeError as error:
         raise InputError(f"labels are {labels!r}, expected integer class ids: {error}") from error
     ids = [class_id for class_id, _ in names]
-    if ids and max(ids) - min(ids) > WIDEST_LABELS:
+    if ids and (max(ids) - min(ids) > WIDEST_LABELS or max(map(abs, ids)) >= 2**63):
         raise InputError(
             f"labels reach from {min(ids)} to {max(ids)}, expected class ids no more than "
             f"{WIDEST_LABELS} apart: renumber them in both volumes"

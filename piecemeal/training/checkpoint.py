@@ -59,7 +59,7 @@ class Checkpoint:
         done = {key: state[key] for key in ("step", "stopped")}
         done |= {"steps": settings["training"]["steps"], "seconds": round(state["seconds"], 3)}
         if state["training_seconds"]:
-            samples = state["step"] * settings["batch_size"]
+            samples = state["step"] * state["batch_size"]
             done["samples_per_second"] = round(samples / state["training_seconds"], 3)
         write_text(self.path.parent / PROGRESS, json.dumps(done) + "\n")
 
@@ -114,7 +114,7 @@ def restore_random_states(states: dict[str, Any]) -> None:
     """Undo everything drawn since `random_states`."""
     torch.set_rng_state(states["torch"])
     if states["cuda"]:
-        torch.cuda.set_rng_state_all(states["cuda"])
+        torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
     kind, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss = states["python"]

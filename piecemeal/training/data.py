@@ -19,12 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from piecemeal import labelsets
 from piecemeal.errors import InputError
 from piecemeal.training.cases import Case
+from piecemeal.training.runtime import STOP_SIGNALS
 from piecemeal.training.sampling import Draw, Sampler, Window
 
 if TYPE_CHECKING:  # one knows the other's Batch
     from piecemeal.training.augmentation import Augmentation
 
-STOP_SIGNALS = {signal.SIGTERM, signal.SIGUSR1, signal.SIGURG}
+
 PREFETCHED = 2  # batches a worker has ready
 
 

@@ -7,6 +7,7 @@ mean over samples (one over all voxels of a batch, say) is that of each part, av
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from piecemeal.errors import InputError
+from piecemeal.provenance import locked
+from piecemeal.training.runtime import REQUEUE, STOP_SIGNALS
+
+HELD = "PIECEMEAL_RUN_HELD"  # in the environment of processes whose parent has locked the run
 
 
 class Group:
@@ -45,7 +50,7 @@ class Group:
         dist.init_process_group(backend, device_id=device if backend == "nccl" else None)
         try:
             yield
-            dist.barrier()  # none leaves while another still talks to it
+            self.meet()  # none leaves while another still talks to it
         finally:
             dist.destroy_process_group()
 
@@ -63,6 +68,16 @@ class Group:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether this process is the one that has to lock the run."""
+        return self.first and HELD not in os.environ
+
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
 
     def agree(self, value):
         """What the first process holds, in all of them; any plain value."""
@@ -136,29 +151,50 @@ def _synchronise_norms(network: nn.Module) -> None:
 def launch(processes: int, job: Path, log: Path) -> None:
     """Train the run that the file `job` describes in so many processes on this machine.
 
-    What they say is appended to `log`. SIGTERM, SIGUSR1 and SIGURG are passed on as SIGTERM, at
-    which the processes save and stop: the status is then 75. Raises InputError if they failed.
+    What they say is appended to `log`. At SIGTERM, SIGUSR1 and SIGURG they save at the next row of
+    the history, and this process exits with status 75: start it again. torchrun is not told, for it
+    kills its processes half a minute after a signal; they are in a session of their own, so that a
+    signal to a whole job does not reach it. Raises InputError if they failed.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={processes}", "-m", "piecemeal.training", str(job)]
-    with log.open("a", encoding="utf-8") as said:
-        child = subprocess.Popen(command, stdout=said, stderr=said)
+    checkpoints = Path(json.loads(job.read_text(encoding="utf-8"))["checkpoints"])
+    stop = stop_file(checkpoints)
     asked: list[int] = []
 
-    def pass_on(number: int, _frame) -> None:
+    def ask(number: int, _frame) -> None:
         asked.append(number)
-        child.send_signal(signal.SIGTERM)
+        stop.touch()
 
-    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)}
-    try:
-        status = child.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # Held by this process and torchrun: none of the others waits for a lock while it meets others.
+    with locked(checkpoints) as lock, log.open("a", encoding="utf-8") as said:
+        stop.unlink(missing_ok=True)
+        before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
+        child = subprocess.Popen(
+            command,
+            stdout=said,
+            stderr=said,
+            env=os.environ | {HELD: "1"},
+            pass_fds=[lock.fileno()],
+            start_new_session=True,
+        )
+        try:
+            status = child.wait()
+        finally:
+            child.terminate()
+            child.wait()
+            stop.unlink(missing_ok=True)
+            for number, handler in before.items():
+                signal.signal(number, handler)
     if status and asked:
-        sys.exit(75)
+        sys.exit(REQUEUE)
     if status:
         raise InputError(
             f"{job}: training in {processes} processes failed with status {status}; {log} says "
             "why; correct it and start the same command again"
         )
+
+
+def stop_file(checkpoints: Path) -> Path:
+    """The file that asks the processes of a run to save and stop."""
+    return checkpoints / "STOP"

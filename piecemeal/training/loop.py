@@ -24,7 +24,7 @@ from piecemeal.training import checkpoint, runtime
 from piecemeal.training.augmentation import Augmentation
 from piecemeal.training.cases import load_cases
 from piecemeal.training.data import Samples, StepBatches, loader
-from piecemeal.training.distributed import Group
+from piecemeal.training.distributed import Group, stop_file
 from piecemeal.training.optimisation import Stepper, build_optimiser, learning_rate
 from piecemeal.training.progress import Progress
 from piecemeal.training.sampling import Window, build_sampler
@@ -67,6 +67,7 @@ class Training:
             "seconds": 0.0,
             "training_seconds": 0.0,
             "training_samples": 0,
+            "batch_size": 0,
             "history": [],
             "best_loss": math.inf,
             "best_step": None,
@@ -85,11 +86,11 @@ class Training:
             self.state |= {"stopped": "not trained", "parameters": 0, "precision": None}
             return
         with contextlib.ExitStack() as stack:
+            if self.group.holds_run:
+                # Before signals are only noted: who waits here has nothing to save.
+                stack.enter_context(self.checkpoint.locked())
             stop = stack.enter_context(runtime.StopRequest())
             stack.enter_context(self.group.joined(self.device))
-            if self.group.first:
-                stack.enter_context(self.checkpoint.locked())
-            self.group.agree(None)  # the others wait for the lock as well
             self._build()
             self._resume()
             try:
@@ -113,7 +114,10 @@ class Training:
         self.sampler = build_sampler(s["sampler"], data[0], window, s["batch_size"], seed)
         self.rows = self.group.rows(self.sampler.size)
         self.augmentation = Augmentation(s["augmentation"], seed)
-        self.state["training_samples"] = len(self.data.every())
+        self.state |= {
+            "training_samples": len(self.data.every()),
+            "batch_size": self.sampler.size,
+        }
 
         runtime.seed_everything("initialisation", s["cohort"], s["seed"])
         self.network = networks.build(
@@ -205,6 +209,7 @@ class Training:
             if stop.signal is not None if self.group.size == 1 else recording and self._any(stop):
                 self._save()
                 log.warning("%s: signal: saved at step %d", self.name, state["step"])
+                self.group.meet()  # torchrun ends them all as soon as one has left
                 sys.exit(runtime.REQUEUE)
             # The loss of several processes is together only where a row of the history ends.
             due = time.monotonic() - self.saved_at >= plan["checkpoint_seconds"]
@@ -217,8 +222,8 @@ class Training:
 
     def _any(self, stop: runtime.StopRequest) -> bool:
         """Whether any process was asked to stop."""
-        asked = torch.tensor(float(stop.signal is not None), device=self.device)
-        return bool(self.group.sum(asked).item())
+        asked = stop.signal is not None or stop_file(self.checkpoint.path.parent).exists()
+        return bool(self.group.sum(torch.tensor(float(asked), device=self.device)).item())
 
     def _step(self, batch) -> None:
         s, state, step = self.settings, self.state, self.state["step"]

@@ -37,7 +37,7 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
     minutes = None
     if run.method.trained:
         minutes = minutes_per_epoch(
-            state["training_seconds"], state["step"], state["training_samples"], s["batch_size"]
+            state["training_seconds"], state["step"], state["training_samples"], state["batch_size"]
         )
     return {
         **{k: s[k] for k in ("scale", "cohort", "annotation", "method", "seed", "hash")},
@@ -59,7 +59,7 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         "training_seconds": round(state["training_seconds"], 3),
         "training_samples": state["training_samples"],
         "minutes_per_epoch": minutes,
-        "samples_per_second": _samples_per_second(state, s["batch_size"]),
+        "samples_per_second": _samples_per_second(state),
         "processes": state["processes"],
         "gpu_hours": 0.0 if on_cpu else state["seconds"] / 3600 * state["processes"],
         "peak_memory_mib": round(state["peak_memory_mib"], 1),
@@ -72,8 +72,8 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
     }
 
 
-def _samples_per_second(state: dict[str, Any], batch_size: int | None) -> float | None:
+def _samples_per_second(state: dict[str, Any]) -> float | None:
     """Samples of the effective batch per second of training steps."""
     if not state["training_seconds"]:
         return None
-    return round(state["step"] * batch_size / state["training_seconds"], 3)
+    return round(state["step"] * state["batch_size"] / state["training_seconds"], 3)

@@ -20,6 +20,7 @@ from piecemeal.provenance import short_hash
 
 log = logging.getLogger(__name__)
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
 REQUEUE = 75  # exit status "temporary failure": the job saved its state and wants to run again
 
 
@@ -30,6 +31,8 @@ def prepare_process(threads: int) -> torch.device:
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Every new tensor would be filled with NaN first, which finds mistakes and costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     _keep_freed_memory()
     if not torch.cuda.is_available():
@@ -115,13 +118,11 @@ def device_name(device: torch.device) -> str:
 class StopRequest:
     """Notes SIGTERM, SIGUSR1 and SIGURG, so that the loop can finish its step, save and exit."""
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
-
     def __init__(self):
         self.signal: int | None = None
 
     def __enter__(self) -> StopRequest:
-        self._before = {s: signal.signal(s, self._note) for s in self.SIGNALS}
+        self._before = {s: signal.signal(s, self._note) for s in STOP_SIGNALS}
         return self
 
     def __exit__(self, *_) -> None:

@@ -10,7 +10,6 @@ import torch
 
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
-from piecemeal.training import data as module
 from piecemeal.training.cases import Case, load_cases
 from piecemeal.training.data import Batch, Samples, StepBatches, loader
 from piecemeal.training.runtime import StopRequest
@@ -323,7 +322,3 @@ def test_a_worker_ends_when_the_run_asks_it_to(noted):
         assert worker.exitcode == 0
         with pytest.raises(RuntimeError, match="exited unexpectedly"):
             list(batches)
-
-
-def test_what_a_run_sends_is_what_a_worker_waits_for():
-    assert set(StopRequest.SIGNALS) == module.STOP_SIGNALS

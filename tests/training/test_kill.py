@@ -188,6 +188,21 @@ def test_a_second_start_of_the_same_run_waits_and_finds_it_finished(whole, job, 
     assert_same(whole, twice)
 
 
+def test_a_start_that_waits_for_another_can_be_stopped(job, start):
+    held = job("held")
+    first = start(held)
+    wait_for_checkpoints(first, held, 1)
+    os.kill(first.pid, signal.SIGSTOP)
+    waiting = job("held")
+    waiting.log = [f"{waiting.log[0]}.second"]
+    second = start(waiting)
+    wait_for_words(second, waiting, "held by another process")
+    second.terminate()
+    assert exit_code(second) == -signal.SIGTERM
+    os.kill(first.pid, signal.SIGCONT)
+    assert exit_code(first) == 0
+
+
 def test_a_mistake_of_the_user_ends_in_one_message(job, start, cohort):
     wrong = job("wrong")
     wrong.input.annotated = str(cohort.prepared.parent / "nothing" / "cases.csv")
