@@ -14,8 +14,11 @@ the project are met.
 """
 
 import argparse
-import ctypes
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -39,7 +42,6 @@ TARGETS = {
     "surface-distance": {"good": 10, "fragmented": 8},
     "SciPy EDT, cropped": {"good": 3, "fragmented": 3, "missed": 3},
 }
-MMAP_THRESHOLD = -3  # parameter of mallopt(3)
 MOST_BYTES = 2  # a voxel, beside the two volumes
 
 Scores = tuple[float, float, float, float]  # Dice, ASSD, HD, HD95
@@ -196,7 +198,11 @@ def time_ours(prediction, reference, spacing, threads: int) -> tuple[float, pd.D
 
 
 def extra_memory(prediction, reference, spacing) -> float:
-    """Bytes a voxel that `evaluate` needs at its peak; NaN where the system does not say."""
+    """Bytes a voxel that `evaluate` needs at its peak; NaN where the system does not say.
+
+    For a process that gives freed blocks back at once (see `memory_of`): else what was freed before
+    is used again, and what is freed meanwhile counts on.
+    """
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
     def kilobytes(key: str) -> int:
@@ -204,16 +210,20 @@ def extra_memory(prediction, reference, spacing) -> float:
         return int(line.split()[1])
 
     try:
-        # What was freed would be kept and used again, and count too much now and too little later.
-        libc = ctypes.CDLL(None)
-        libc.mallopt(MMAP_THRESHOLD, 2**17)
-        libc.malloc_trim(0)
         reset.write_text("5")
         before = kilobytes("VmRSS")
         evaluate(prediction, reference, STRUCTURES, spacing)
         return (kilobytes("VmHWM") - before) * 1024 / reference.size
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return float("nan")
+
+
+def memory_of(size: str) -> list[dict]:
+    """`extra_memory` of every pair of a size, measured in a process of its own."""
+    command = [sys.executable, __file__, "--memory", size]
+    alone = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
+    said = subprocess.run(command, env=alone, check=True, capture_output=True, text=True).stdout
+    return json.loads(said)
 
 
 def pairs(size: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -273,12 +283,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--budget", type=float, default=30, help="seconds a slow contender may use")
     parser.add_argument("--csv", type=Path, help="write the numbers there as well")
+    parser.add_argument("--memory", choices=SIZES, help="measure the memory of one size, as JSON")
     given = parser.parse_args()
     warnings.filterwarnings("ignore", module="monai")
 
     tiny = np.zeros((40, 8, 8), np.uint8)
     tiny[2:5, 2:5, 2:5] = 1
     evaluate(tiny, np.roll(tiny, 30, 0), STRUCTURES, (1, 1, 1))  # compiled, or read from the cache
+    if given.memory:
+        rows = [
+            {"size": given.memory, "prediction": kind, "contender": OURS}
+            | {"bytes_a_voxel": extra_memory(prediction, reference, SIZES[given.memory][1])}
+            for kind, prediction, reference in pairs(given.memory)
+        ]
+        print(json.dumps(rows))
+        return
     for name, peer in list(PEERS.items()):
         try:
             peer(tiny == 1, tiny == 1, (1.0, 1.0, 1.0))
@@ -287,13 +306,7 @@ def main() -> None:
             del PEERS[name]
 
     rows = [row for size in given.sizes for row in compare(size, given.repeats, given.budget)]
-    # Last, as it changes how memory is handled.
-    memory = [
-        {"size": size, "prediction": kind, "contender": OURS}
-        | {"bytes_a_voxel": extra_memory(prediction, reference, SIZES[size][1])}
-        for size in given.sizes
-        for kind, prediction, reference in pairs(size)
-    ]
+    memory = [row for size in given.sizes for row in memory_of(size)]
     table = pd.DataFrame(rows).merge(pd.DataFrame(memory), how="left")
     report(table, given.csv)
 
