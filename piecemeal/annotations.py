@@ -105,6 +105,21 @@ def unlabelled(shape: Sequence[int], classes: int) -> Annotation:
     return Annotation(np.zeros(tuple(shape), dtype=np.uint8), all_classes(classes)[None])
 
 
+def as_declared(annotation: Annotation, declared: Iterable[int]) -> Annotation:
+    """The annotation of a scan in whose labels only the classes `declared` could occur.
+
+    Where its labels say background, there may be any structure that was never asked for: every set
+    with the background in it gains the classes that are not declared. Raises InputError on unknown
+    class ids.
+    """
+    codes, sets = annotation
+    known = _check_class_ids(declared, sets.shape[1], "declared")
+    never_asked = [c for c in range(1, sets.shape[1]) if c not in known]
+    widened = sets.copy()
+    widened[np.ix_(sets[:, 0], never_asked)] = True
+    return Annotation(codes, widened)
+
+
 def _partition(labels: np.ndarray, groups: list[list[int]], classes: int) -> Annotation:
     """Annotate with disjoint `groups` of classes that cover all of them; group k gets code k."""
     sets = np.zeros((len(groups), classes), dtype=bool)

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from piecemeal import estimates
 from piecemeal.errors import InputError
 from piecemeal.plan import Plan, Planner
 from piecemeal.status import RunStatus, Totals, Unplanned, run_statuses, totals, unplanned
@@ -72,32 +73,68 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _read_plan(scale: str | None) -> Plan:
+def _planner() -> Planner:
     if not Path("config", "config.yaml").exists():
         raise InputError(
             f"{Path.cwd()}: has no config/config.yaml; start piecemeal in the project's main folder"
         )
-    planner = Planner()
+    return Planner()
+
+
+def _read_plan(scale: str | None) -> Plan:
+    planner = _planner()
     return planner.plan(planner.main.scale if scale is None else scale)
 
 
 def _plan(options: argparse.Namespace) -> Iterator[str]:
-    plan = _read_plan(options.scale)
-    runs = _planned(plan)
+    planner = _planner()
+    plan = planner.plan(planner.main.scale if options.scale is None else options.scale)
+    fetched = estimates.downloads(plan)
+    hours = estimates.gpu_hours(plan, planner.main.gpu_tflops)
+    runs = [run | {"gpu_hours": hours[run["run"]]} for run in _planned(plan)]
     if options.json:
-        yield json.dumps({"scale": plan.scale, "runs": runs}, indent=1)
+        of_plan = {"scale": plan.scale, "downloads": [d._asdict() for d in fetched], "runs": runs}
+        yield json.dumps(of_plan, indent=1)
         return
+    yield from _said_of_downloads(fetched)
     rows = [
         (
             run["run"],
             "" if run["steps"] is None else str(run["steps"]),
+            "?" if run["gpu_hours"] is None else f"{run['gpu_hours']:.2f}",
             " ".join([run["network"] or "no network", *_options(run["network_options"])]),
             "; ".join(f"{arm['paper']}: {arm['arm']}" for arm in run["arms"]),
         )
         for run in runs
     ]
-    yield _table(("run", "steps", "network", "arms"), rows, right=("steps",))
-    yield f"{len(runs)} runs at scale {plan.scale}"
+    right = ("steps", "GPU hours")
+    yield _table(("run", *right, "network", "arms"), rows, right=right)
+    total = sum(run["gpu_hours"] or 0 for run in runs)
+    unknown = sum(run["gpu_hours"] is None for run in runs)
+    yield (
+        f"{len(runs)} runs at scale {plan.scale}, about {total:.1f} GPU hours of training"
+        + (f" and {unknown} runs of unknown length" if unknown else "")
+        + f", if a GPU sustains {planner.main.gpu_tflops:g} TFLOP/s (gpu_tflops in config.yaml)"
+    )
+
+
+def _said_of_downloads(fetched: Sequence[estimates.Download]) -> Iterator[str]:
+    """A table of what is still to be fetched, and its sum."""
+    if not fetched:
+        return
+    names = ("download", "GB to fetch", "GB there", "files of unknown size", "files by hand")
+    rows = [
+        (
+            *(d.dataset, f"{d.missing_bytes / 1e9:.2f}", f"{d.there_bytes / 1e9:.2f}"),
+            *(str(d.unknown or ""), str(d.by_hand or "")),
+        )
+        for d in fetched
+    ]
+    yield _table(names, rows, right=names[1:])
+    total = sum(d.missing_bytes for d in fetched) / 1e9
+    unknown = sum(d.unknown for d in fetched)
+    more = f", and {unknown} files whose size is not published" if unknown else ""
+    yield f"{len(fetched)} data sets to download, {total:.1f} GB{more}\n"
 
 
 def _planned(plan: Plan) -> list[dict[str, Any]]:

@@ -10,9 +10,14 @@ from piecemeal.errors import InputError
 
 
 def known(package: str) -> list[str]:
-    """Names of the plug-in modules of `package`, sorted; nothing of them is imported."""
+    """Names of the plug-in modules of `package`, sorted; nothing of them is imported.
+
+    A package in it is not a plug-in but what plug-ins share.
+    """
     path = importlib.import_module(package).__path__
-    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+    return sorted(
+        m.name for m in pkgutil.iter_modules(path) if not (m.ispkg or m.name.startswith("_"))
+    )
 
 
 def load(package: str, name: str) -> ModuleType:

@@ -15,7 +15,8 @@ import torch
 
 from piecemeal import methods
 from piecemeal.datasets.grid import Geometry
-from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.datasets.orientation import to_file_order
+from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
 from piecemeal.evaluation.components import largest_component
 from piecemeal.evaluation.metrics import evaluate
 from piecemeal.inference import ForwardPasses, predict, warm_up
@@ -86,9 +87,12 @@ def score_run(
         )
         cleaned = largest_component(prediction, kept)
         _write(predictions / row.dataset / f"{row.scan}.nii.gz", cleaned, scan)
+        # What nobody was asked to draw is unknown: it has no row, rather than a wrong one.
+        declared = names_to_ids(row.declared, settings["structures"])
+        labels = {i: names[i] for i in declared}
         for table, volume in ((processed, cleaned), (raw, prediction)):
             scores = evaluate(
-                volume, np.asarray(scan.reference), names, scan.geometry.spacing, threads=threads
+                volume, np.asarray(scan.reference), labels, scan.geometry.spacing, threads=threads
             )
             table.append(
                 scores.rename(columns={"label": "structure"}).assign(**identity, seconds=seconds)
@@ -106,6 +110,9 @@ def diagonal_mm(geometry: Geometry) -> float:
 
 
 def _write(path: Path, prediction: np.ndarray, scan: PreparedScan) -> None:
+    """Write class ids (z, y, x) voxel by voxel as the scan's own file has them."""
+    affine, file_axes = scan.geometry.affine, scan.geometry.file_axes
+    if file_axes:
+        prediction, affine = to_file_order(prediction, affine, file_axes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    affine = scan.geometry.affine
     nib.save(nib.Nifti1Image(prediction.transpose(2, 1, 0), affine, dtype=np.uint8), path)

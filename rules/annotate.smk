@@ -14,10 +14,9 @@ rule annotate:
 
 
 rule data:
-    """Every annotated cohort of the default scale, and so everything before it."""
+    """Every prepared and annotated cohort of the default scale, and so everything before it."""
     input:
         lambda wc: [
-            f"{annotated_folder(planner().main.scale, key)}/cases.csv"
-            for key in plan(planner().main.scale).annotated
+            f"{folder}/cases.csv" for folder in data_folders(planner().main.scale)
         ],
     localrule: True

@@ -117,6 +117,12 @@ def annotated_folder(scale, key):
     return f"data/{scale}/annotated/{key}-{unit('annotated', key, scale).hash}"
 
 
+def data_folders(scale):
+    """Every prepared and every annotated folder of a scale."""
+    prepared = [prepared_folder(scale, cohort) for cohort in plan(scale).prepared]
+    return prepared + [annotated_folder(scale, key) for key in plan(scale).annotated]
+
+
 def checkpoint_folder(wildcards):
     """Beside the runs, never an output: Snakemake deletes the outputs of a job that fails."""
     return f"results/{wildcards.scale}/checkpoints/{run_key(wildcards)}"

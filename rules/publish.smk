@@ -87,3 +87,37 @@ rule report:
         papers="config/papers",
     script:
         "../workflow/scripts/report.py"
+
+
+rule quality:
+    input:
+        cases=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
+    output:
+        page="<results>/quality/{cohort}.html",
+    log:
+        "<logs>/quality/{cohort}.log",
+    conda:
+        "../envs/piecemeal.yaml"
+    threads: 2
+    params:
+        given=lambda wc: parameters.quality(planner(), wc.cohort),
+        prepared=lambda wc: prepared_folder(wc.scale, wc.cohort),
+    script:
+        "../workflow/scripts/quality.py"
+
+
+rule gallery:
+    input:
+        manifests=lambda wc: list(raw_manifests(wc.scale).values()),
+    output:
+        png="<results>/quality/gallery.png",
+        svg="<results>/quality/gallery.svg",
+    log:
+        "<logs>/gallery.log",
+    conda:
+        "../envs/piecemeal.yaml"
+    params:
+        given=lambda wc: parameters.gallery(planner(), plan(wc.scale)),
+        manifests=lambda wc: raw_manifests(wc.scale),
+    script:
+        "../workflow/scripts/gallery.py"

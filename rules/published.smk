@@ -24,10 +24,18 @@ def figures(scale):
     ]
 
 
+def quality_pages(scale):
+    """The page of every cohort that shows all its cases, and one case of each data set."""
+    pages = [
+        f"results/{scale}/quality/{cohort}.html" for cohort in plan(scale).prepared
+    ]
+    return [*pages, f"results/{scale}/quality/gallery.png"]
+
+
 def published(scale):
     """Everything that the default target asks for."""
     whole = [f"results/{scale}/{name}" for name in ("claims.csv", "report.html")]
-    return tables(scale) + figures(scale) + whole
+    return tables(scale) + figures(scale) + quality_pages(scale) + whole
 
 
 def prepared_folders(scale, runs):
@@ -50,3 +58,10 @@ def published_numbers(wildcards):
     if spec.published is None:
         return []
     return f"config/papers/{wildcards.paper}/{spec.published.file}"
+
+
+def raw_manifests(scale):
+    """Data set -> the manifest of its raw data, of every data set of a scale."""
+    return {
+        name: f"{raw_folder(scale, name)}/manifest.json" for name in plan(scale).raw
+    }

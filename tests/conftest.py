@@ -21,7 +21,8 @@ MERGED = {"kind": "super_label", "merged": [[1, 2]]}
 TURNED = np.array(
     [[-1.44, 1.08, 0.0, 12.0], [1.08, 1.44, 0.0, -7.0], [0.0, 0.0, 5.0, 3.0], [0.0, 0.0, 0.0, 1.0]]
 )
-SPLIT = {"seed": 1, "train": 4, "validation": 2, "test": 2}
+# Two blocks in noise look much like two others: without `keep` they would be taken for one scan.
+SPLIT = {"seed": 1, "train": 4, "validation": 2, "test": 2, "twins": "keep"}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -51,9 +52,21 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
     root = tmp_path_factory.mktemp("cohort")
     for number in range(1, 9):
         _write_subject(root / "raw" / f"subject{number:03d}", number)
-    labels = {1: "left", 2: "right"}
-    source = {"root": root / "raw", "layout": "oai_thigh", "modality": "MR", "labels": labels}
-    prepare(root / "prepared", {"blocks": source}, ["left", "right"], 2.0, 32, "zscore", SPLIT)
+    source = {
+        "root": root / "raw",
+        "layout": "oai_thigh",
+        "layout_options": {},
+        "labels": [[1, "left"], [2, "right"]],
+        "sides": {},
+        "side_check": [],
+        "unit_spacing": "reject",
+        "modality": "MR",
+        "other_modality": {},
+    }
+    grid = {"spacing_mm": [None, 2.0, 2.0], "size": [None, 32, 32], "fit": False}
+    names = {"left": ["left"], "right": ["right"]}
+    normal = {"MR": {"kind": "zscore"}}
+    prepare(root / "prepared", {"blocks": source}, names, "file", grid, normal, SPLIT)
     origin = {"blocks": {"source": "local", "phantom": False, "sha256": 64 * "0"}}
     (root / "prepared" / "sources.json").write_text(json.dumps(origin))
     for name, halves in {
@@ -61,7 +74,7 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
         "half": {1: COMPLETE, 2: None},
         "half_merged": {1: COMPLETE, 2: MERGED},
     }.items():
-        annotate(root / name, root / "prepared", CLASSES, halves)
+        annotate(root / name, root / "prepared", ["left", "right"], halves)
     return SimpleNamespace(
         prepared=root / "prepared",
         annotated={name: root / name for name in ("complete", "half", "half_merged")},

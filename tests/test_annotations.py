@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from piecemeal.annotations import complete, partial, sparse_slices, super_label, unlabelled
+from piecemeal.annotations import (
+    as_declared,
+    complete,
+    partial,
+    sparse_slices,
+    super_label,
+    unlabelled,
+)
 from piecemeal.errors import InputError
 from piecemeal.labelsets import is_complete, validate
 
@@ -257,3 +264,41 @@ def test_256_classes_fit_and_not_one_set_more():
 def test_labels_are_checked(annotate, labels, classes, message):
     with pytest.raises(InputError, match=message):
         annotate(labels, classes)
+
+
+def test_what_was_never_asked_for_may_be_wherever_the_labels_say_background():
+    # Two structures were drawn, the third was not asked for.
+    said = as_declared(complete(np.array([0, 1, 2]), 4), [1, 2])
+    assert members(said) == [[0, 3], [1], [2], [3]]
+    sparse = as_declared(sparse_slices(np.array([[0, 1], [0, 1]]), [0], classes=4), [1])
+    assert members(sparse) == [[0, 2, 3], [1], [2], [3], [0, 1, 2, 3]]
+
+
+def test_a_super_label_with_the_background_in_it_widens_too():
+    said = as_declared(super_label(LABELS, [0, 1], 4), [1, 2])
+    assert members(said) == [[2], [3], [0, 1, 3]]
+
+
+def test_a_scan_with_everything_declared_is_left_as_it_is():
+    annotation = partial(LABELS, [1, 3], 4)
+    assert members(as_declared(annotation, [1, 2, 3])) == members(annotation)
+
+
+def test_unknown_declared_classes_are_refused():
+    with pytest.raises(InputError, match="declared"):
+        as_declared(complete(LABELS, 4), [7])
+
+
+@given(simulations(), st.sets(st.integers(1, 5)))
+def test_declaring_less_never_rules_the_truth_out(simulation, declared):
+    annotation, labels = simulation
+    classes = annotation.sets.shape[1]
+    declared = {c for c in declared if c < classes}
+    said = as_declared(annotation, declared)
+    validate(said)
+    # What nobody asked for is background in the labels, whatever is there.
+    truths = [labels, np.where(np.isin(labels, [0]), classes - 1, labels)]
+    assert allows_truth(said, labels)
+    if classes - 1 not in declared:
+        assert allows_truth(said, truths[1])
+    assert (said.sets >= annotation.sets).all()

@@ -23,10 +23,12 @@ LAYERS = [
     {"errors"},
     {"labelsets", "provenance", "registry", "validation"},
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "table_specs"},
-    {"papers", "training_specs"},
+    {"dataset_specs", "papers", "training_specs"},
+    {"cohort_specs"},
     {"config"},
-    {"datasets", "evaluation", "methods", "plan"},
-    {"plan_file"},
+    {"datasets", "evaluation", "methods", "plan_data"},
+    {"plan"},
+    {"estimates", "plan_file"},
     {"training"},
     {"inference"},
     {"publishing", "scoring", "status"},
@@ -37,6 +39,7 @@ LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 WITHOUT_TORCH = ["annotations", "config", "datasets", "errors", "jobs", "labelsets", "papers"]
 WITHOUT_TORCH += ["augmentation_specs", "evaluation", "plan", "plan_file", "provenance", "registry"]
 WITHOUT_TORCH += ["publishing", "table_specs", "training_specs", "validation", "status", "cli"]
+WITHOUT_TORCH += ["cohort_specs", "dataset_specs", "estimates", "plan_data"]
 
 
 def name_of(path: Path) -> str:

@@ -472,25 +472,38 @@ def test_the_plan_says_what_every_run_is_for(project, ask):
     runs = {run["run"]: run for run in content["runs"]}
     assert list(runs) == list(project.plan.runs)
     keys = ["run", "cohort", "annotation", "method", "seed", "hash", "network"]
-    assert {tuple(run) for run in content["runs"]} == {(*keys, "network_options", "steps", "arms")}
+    assert {tuple(run) for run in content["runs"]} == {
+        (*keys, "network_options", "steps", "arms", "gpu_hours")
+    }
     slac, oracle = runs[project.key(SLAC)], runs[project.key(ORACLE)]
     assert slac["arms"] == [{"paper": "kemnitz2018", "arm": "slac"}]
     assert (slac["steps"], slac["network"]) == (STEPS, "baumgartner_unet")
-    assert (oracle["steps"], oracle["network"]) == (None, None)
+    assert (oracle["steps"], oracle["network"], oracle["gpu_hours"]) == (None, None, 0)
+    assert slac["gpu_hours"] > 0
+    assert content["downloads"] == []  # phantoms only
+
+
+def test_the_plan_says_what_is_to_be_downloaded(project, capsys):
+    assert cli.main(["plan", "--scale", "paper"]) == 0
+    printed = capsys.readouterr().out
+    (row,) = [line for line in printed.splitlines() if line.startswith("msd03 ")]
+    assert row.split() == ["msd03", "28.93", "0.00"]
+    assert re.search(r"\d+ data sets to download, \d+\.\d GB, and \d+ files whose size", printed)
+    assert re.search(r"\d+ runs at scale paper, about \d+\.\d GPU hours of training, if", printed)
 
 
 def test_a_run_of_two_arms_is_one_line(project, lines, monkeypatch):
     entries = project.plan.papers["kemnitz2018"]
     key = project.key(SLAC)
     project.plan.papers["other2020"] = [{"arm": "twin", "run": key}]
-    monkeypatch.setattr(cli, "_read_plan", lambda _: project.plan)
+    monkeypatch.setattr(cli.Planner, "plan", lambda *_: project.plan)
     printed = lines("plan")
     (line,) = [line for line in printed if line.startswith(key)]
     assert line.endswith("kemnitz2018: slac; other2020: twin")
-    assert re.search(r" 12 +baumgartner_unet width=2 padding=same ", line)
+    assert re.search(r" 12 +0\.00 +baumgartner_unet width=2 padding=same ", line)
     (line,) = [line for line in printed if line.startswith(project.key(ORACLE))]
-    assert re.search(r"seed0-\w{10} +no network +kemnitz2018: oracle$", line)
-    assert printed[-1] == f"{len(entries)} runs at scale smoke"
+    assert re.search(r"seed0-\w{10} +0\.00 +no network +kemnitz2018: oracle$", line)
+    assert printed[-1].startswith(f"{len(entries)} runs at scale smoke, about 0.0 GPU hours")
 
 
 # --- the command itself -------------------------------------------------------------------------
@@ -553,12 +566,19 @@ def test_a_reader_that_goes_away_is_no_error(project):
         assert process.wait() == 1
 
 
-@pytest.mark.parametrize("command", ["plan", "status"])
-def test_it_starts_without_torch_and_pandas(project, command):
+# Counting the operations of a network takes torch.
+@pytest.mark.parametrize(
+    ("command", "absent"),
+    [
+        ("plan", ["pandas", "nibabel", "matplotlib"]),
+        ("status", ["torch", "pandas", "scipy", "nibabel", "matplotlib"]),
+    ],
+)
+def test_it_starts_without_what_it_does_not_need(project, command, absent):
     code = (
         "import sys; from piecemeal.cli import main\n"
         f"assert main(['{command}', '--scale', '{SCALE}']) == 0\n"
-        "assert not {'torch', 'pandas', 'scipy', 'nibabel', 'matplotlib'} & set(sys.modules)"
+        f"assert not set({absent}) & set(sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -15,6 +15,8 @@ def package(tmp_path, monkeypatch):
     (folder / "zebra.py").write_text("stripes = 26\n")
     (folder / "broken.py").write_text("raise RuntimeError('imported')\n")
     (folder / "_base.py").write_text("")
+    (folder / "shared").mkdir()
+    (folder / "shared" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     yield folder.name
     for name in [n for n in sys.modules if n.startswith(folder.name)]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from piecemeal import networks, scoring
 from piecemeal.datasets.grid import Geometry
+from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.scoring import diagonal_mm, score_run
@@ -84,6 +85,36 @@ def test_predictions_lie_in_the_space_of_the_scan(cohort, settings, weights, tmp
         assert prediction.shape == image.shape
         np.testing.assert_allclose(prediction.affine, image.affine, atol=1e-5)
         assert prediction.get_data_dtype() == np.uint8
+
+
+OBLIQUE = np.array(
+    [[0.1, 0.2, 2.9, -40], [-0.1, -0.95, 0.3, 80], [-0.85, 0.1, 0.3, 700], [0, 0, 0, 1.0]]
+)
+
+
+def test_predictions_of_turned_scans_lie_voxel_by_voxel_on_the_file(untrained, tmp_path):
+    """A file whose voxels run down, to the back and to the right, prepared the other way round."""
+    drawn = np.random.default_rng(0).integers(0, 3, (6, 5, 4)).astype(np.uint8)  # (x, y, z)
+    file = nib.Nifti1Image(drawn, OBLIQUE)
+    assert nib.aff2axcodes(file.affine) == ("I", "P", "R")
+    labels, _, affine, file_axes = to_canonical(drawn.T, None, file.affine)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)[::-1].tolist()
+    folder = tmp_path / "prepared" / "oblique" / "one"
+    folder.mkdir(parents=True)
+    for name in ("image", "labels", "reference"):
+        np.save(folder / f"{name}.npy", labels)
+    about = {"native_shape": labels.shape, "spacing": spacing, "affine": affine.tolist()}
+    about |= {"grid_shape": labels.shape, "grid_spacing": spacing, "file_axes": file_axes}
+    (folder / "scan.json").write_text(json.dumps(about))
+    row = {"dataset": "oblique", "scan": "one", "case": "one", "phase": "", "split": "test"}
+    row |= {"half": "", "declared": "left;right"}
+    pd.DataFrame([row]).to_csv(tmp_path / "prepared" / "cases.csv", index=False)
+
+    scores, *_ = score_run(untrained("oracle"), tmp_path / "prepared", tmp_path, tmp_path)
+    assert (scores["dice"] == 1).all()
+    written = nib.load(tmp_path / "oblique" / "one.nii.gz")
+    np.testing.assert_array_equal(np.asarray(written.dataobj), drawn)
+    np.testing.assert_allclose(written.affine, file.affine, atol=1e-4)
 
 
 def test_scores_are_those_of_the_written_prediction(cohort, untrained, tmp_path):
@@ -198,7 +229,7 @@ def test_without_a_network_there_is_no_forward_pass(cohort, untrained, tmp_path)
     ],
 )
 def test_diagonal(shape, spacing, diagonal):
-    geometry = Geometry(shape, spacing, np.eye(4), 1.0, (3, 8, 8))
+    geometry = Geometry(shape, spacing, np.eye(4), (1.0, 1.0, 1.0), (3, 8, 8))
     assert diagonal_mm(geometry) == pytest.approx(diagonal)
 
 

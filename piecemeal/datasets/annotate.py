@@ -1,7 +1,9 @@
 """Write what each case's annotator is taken to have said: codes and label sets (labelsets.py).
 
-cases.csv                    one row a scan, columns COLUMNS; written last
-sets.json                    {protocol: [[class ids of code 0], [of code 1], ...]}
+cases.csv                    one row a scan, columns COLUMNS; written last. `undeclared`: ids of
+                             structures that its data set does not label
+sets.json                    {protocol: [[class ids of code 0], [of code 1], ...]}, a protocol for
+                             each list of structures that scans of a data set were drawn with
 <dataset>/<scan>/codes.npy   uint8 (z, size, size), rows of the scan's protocol in sets.json
 <dataset>/<scan>/places.npz  where each code occurs (places.py)
 """
@@ -14,13 +16,24 @@ import numpy as np
 import pandas as pd
 
 from piecemeal import annotations
+from piecemeal.annotations import as_declared
 from piecemeal.datasets.places import write_places
-from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
 from piecemeal.errors import InputError
 from piecemeal.labelsets import Annotation
 from piecemeal.provenance import write_text
 
-COLUMNS = ["dataset", "scan", "case", "modality", "phase", "split", "half", "protocol"]
+COLUMNS = [
+    "dataset",
+    "scan",
+    "case",
+    "modality",
+    "phase",
+    "split",
+    "half",
+    "undeclared",
+    "protocol",
+]
 
 # What each kind of protocol needs beside "kind".
 SETTINGS = {
@@ -33,35 +46,54 @@ SETTINGS = {
 
 
 def annotate(
-    folder: Path, prepared: Path, classes: int, halves: dict[int, dict | None]
+    folder: Path,
+    prepared: Path,
+    structures: list[str],
+    halves: dict[int, dict | None],
+    known: str = "declared",
 ) -> pd.DataFrame:
     """Annotate the training and validation cases of a prepared store; returns cases.csv.
 
-    classes counts the background in. halves gives the protocol of half 1 and of half 2 of the
-    patients: {"kind": ...} with the settings of SETTINGS, or None to drop these cases. Which slices
-    a scan of `sparse_slices` keeps depends on the protocol's seed and the scan alone.
+    structures: class 1, 2, ... of the cohort. halves gives the protocol of half 1 and of half 2 of
+    the patients: {"kind": ...} with the settings of SETTINGS, or None to drop these cases. Which
+    slices a scan of `sparse_slices` keeps depends on the protocol's seed and the scan alone.
+    known: "declared" or "present", the structures of a scan that a voxel without a label is known
+    not to be; it may be each of the others, whatever the protocol (`annotations.as_declared`).
     Raises InputError on an unknown protocol, one of its settings missing or unknown, or class ids
     out of range.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.csv").unlink(missing_ok=True)
-    protocols = {half: _named(half, halves) for half in (1, 2) if halves.get(half)}
+    kinds = {half: _named(half, halves) for half in (1, 2) if halves.get(half)}
     cases = read_cases(prepared)
-    cases = cases[cases["split"].isin(["train", "validation"]) & cases["half"].isin(protocols)]
-    cases = cases.assign(protocol=[protocols[half] for half in cases["half"]])[COLUMNS]
-    tables: dict[str, list[list[int]]] = {}
+    cases = cases[cases["split"].isin(["train", "validation"]) & cases["half"].isin(kinds)]
+    protocols, undeclared, tables = [], [], {}
     for row in cases.itertuples():
         place = Path(row.dataset) / row.scan
-        annotation = _annotate_scan(prepared / place, row.scan, halves[row.half], classes)
+        drawn = names_to_ids(getattr(row, known), structures)
+        others = _others(drawn, structures)
+        protocol = kinds[row.half] + (f"_without_{'_'.join(others)}" if others else "")
+        annotation = as_declared(
+            _annotate_scan(prepared / place, row.scan, halves[row.half], len(structures) + 1), drawn
+        )
         (folder / place).mkdir(parents=True, exist_ok=True)
         np.save(folder / place / "codes.npy", annotation.codes)
         places = folder / place / "places.npz"
         write_places(places, annotation.codes, len(annotation.sets), place.as_posix())
         # The table depends on the protocol only, so every scan of the protocol gives the same.
-        tables[row.protocol] = [np.flatnonzero(members).tolist() for members in annotation.sets]
+        tables[protocol] = [np.flatnonzero(members).tolist() for members in annotation.sets]
+        protocols.append(protocol)
+        declared = names_to_ids(row.declared, structures)
+        undeclared.append(";".join(_others(declared, structures)))
+    cases = cases.assign(protocol=protocols, undeclared=undeclared)[COLUMNS]
     write_text(folder / "sets.json", json.dumps(tables, indent=1))
     write_text(folder / "cases.csv", cases.to_csv(index=False))
     return cases
+
+
+def _others(drawn: list[int], structures: list[str]) -> list[str]:
+    """Ids, as text, of the structures that are not among `drawn`."""
+    return [str(i) for i in range(1, len(structures) + 1) if i not in drawn]
 
 
 def _named(half: int, halves: dict[int, dict | None]) -> str:

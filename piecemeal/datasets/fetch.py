@@ -1,9 +1,10 @@
-"""Get a data set in its official layout: draw its phantom, or link a folder that has it.
+"""Get a data set in its official layout: draw its phantom, fetch it, or link a folder that has it.
 
-A fetched folder holds `phantom/` or the link `local`, LOCK (see `provenance.locked`), and
-`manifest.json`, which is written last:
-{"source", "layout", "phantom", "files": {path: {"bytes", "sha256"}}, "sha256"} and, by source,
-"path" or "cases", "seed", "options". Paths are relative to `dataset_root(folder)`.
+A fetched folder holds `phantom/`, `download/` or the link `local`, LOCK (see `provenance.locked`),
+and `manifest.json`, which is written last:
+{"source", "layout", "phantom", "files": {path: {"bytes", "content"}}, "sha256"} and, by source,
+"path", or "downloads", or "writer", "cases", "seed", "options". Paths are relative to
+`dataset_root(folder)`.
 """
 
 import hashlib
@@ -11,10 +12,13 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from piecemeal.datasets import layouts, phantoms
-from piecemeal.datasets.scans import BadCase, sha256_of
+from piecemeal.datasets.fetching.assemble import assemble
+from piecemeal.datasets.scans import BadCase, CaseFiles, content_ids, name_below, size_of_file
 from piecemeal.errors import InputError
 from piecemeal.provenance import locked, write_text
 
@@ -23,40 +27,81 @@ log = logging.getLogger(__name__)
 PHANTOM_MARKER = "PHANTOM"
 
 
+class Layout(NamedTuple):
+    """How a data set is laid out: a module of `layouts`, and what it must be told."""
+
+    name: str
+    options: Mapping[str, Any] = {}
+
+    @property
+    def example(self) -> str:
+        """One path to expect below the root."""
+        module = layouts.load(self.name)
+        return module.EXAMPLE if hasattr(module, "EXAMPLE") else module.example(**self.options)
+
+    def find_cases(self, root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
+        """Every case below `root`; see `layouts`."""
+        return layouts.load(self.name).find_cases(root, bad, **self.options)
+
+
 def fetch_phantom(
-    folder: Path, layout: str, cases: int, seed: int, options: dict | None = None
-) -> dict:
+    folder: Path,
+    layout: Layout,
+    writer: str,
+    cases: int,
+    seed: int,
+    options: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Draw a phantom data set of so many patients in `folder`; returns its manifest.
 
-    options: further settings of the phantom's writer (size and slices in voxels, ...).
+    writer: a module of `phantoms`; options: its further settings (size and slices in voxels, ...).
     """
     folder = Path(folder)
     options = dict(options or {})
-    writer = phantoms.load(layout)
-    drawn = {"cases": cases, "seed": seed, "options": options}
+    drawn = {"writer": writer, "cases": cases, "seed": seed, "options": options}
     partial, root = folder / "phantom.partial", folder / "phantom"
     with locked(folder):
         _forget(folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        writer.write(partial, cases, seed, **options)
+        phantoms.load(writer).write(partial, cases, seed, **options)
         shutil.rmtree(root, ignore_errors=True)
         partial.rename(root)
         return _finish(folder, root, "phantom", layout, drawn)
 
 
-def fetch_local(folder: Path, source: Path, layout: str, dataset: str) -> dict:
+def fetch_download(
+    folder: Path,
+    layout: Layout,
+    archives: Sequence[Mapping[str, Any]],
+    downloads: Path,
+    homepage: str = "",
+    **options: Any,
+) -> dict[str, Any]:
+    """Fetch and unpack the archives of a data set (`assemble`); returns the manifest.
+
+    archives: as in dataset_specs; downloads: folder that keeps them; options: those of `download`.
+    Raises InputError where one cannot be had, is not the file expected, or is refused.
+    """
+    folder = Path(folder)
+    with locked(folder), locked(Path(downloads)):
+        _forget(folder)
+        root = assemble(folder, archives, Path(downloads), homepage, **options)
+        return _finish(folder, root, "download", layout, {"downloads": str(downloads)})
+
+
+def fetch_local(folder: Path, layout: Layout, source: Path, dataset: str) -> dict[str, Any]:
     """Link the folder `source`, which has `dataset` in its layout; returns the manifest.
 
     Nothing is copied. Cases with missing files do not stop this: they are logged, and `prepare`
     can be told to leave them out. Raises InputError if the folder is missing or has no case.
     """
     folder, source = Path(folder), Path(source).expanduser().absolute()
-    example = layouts.load(layout).EXAMPLE
     if not source.is_dir():
         raise InputError(
-            f"{source}: there is no such folder, expected data set {dataset} with {example} in it; "
-            f"set its path in config/local.yaml: `local: {{{dataset}: /path}}`"
+            f"{source}: there is no such folder, expected data set {dataset} with "
+            f"{layout.example} in it; set its path in config/local.yaml: "
+            f"`local: {{{dataset}: /path}}`"
         )
     with locked(folder):
         _forget(folder)
@@ -93,20 +138,22 @@ def _forget(folder: Path) -> None:
     (folder / "manifest.json").unlink(missing_ok=True)
 
 
-def _finish(folder: Path, root: Path, source: str, layout: str, more: dict) -> dict:
+def _finish(
+    folder: Path, root: Path, source: str, layout: Layout, more: dict[str, Any]
+) -> dict[str, Any]:
     bad: list[BadCase] = []
-    cases = layouts.load(layout).find_cases(root, bad)
+    cases = layout.find_cases(root, bad)
     for problem in bad:
         log.warning("%s", problem.reason)
-    sums = sha256_of(sorted({path for case in cases for path in case.files}))
+    ids = content_ids(sorted({file for case in cases for file in case.files}, key=str))
     files = {
-        path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
-        for path, digest in sums.items()
+        name_below(root, file): {"bytes": size_of_file(file), "content": digest}
+        for file, digest in ids.items()
     }
-    listing = "".join(f"{entry['sha256']}  {name}\n" for name, entry in sorted(files.items()))
+    listing = "".join(f"{file['content']}  {name}\n" for name, file in sorted(files.items()))
     manifest = {
         "source": source,
-        "layout": layout,
+        "layout": layout.name,
         # A phantom that somebody points to as a local folder is a phantom still.
         "phantom": (root / PHANTOM_MARKER).exists(),
         **more,

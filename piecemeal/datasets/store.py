@@ -1,16 +1,22 @@
 """The store of prepared scans: one folder a scan and one table, cases.csv.
 
 cases.csv                         one row a scan; written last, so it exists only if all is there
-<dataset>/<scan>/image.npy        float32 (z, size, size), normalised, on the cohort's grid
-<dataset>/<scan>/labels.npy       uint8 (z, size, size), class ids on the grid
+<dataset>/<scan>/image.npy        float32 (z, y, x), normalised, on the cohort's grid
+<dataset>/<scan>/labels.npy       uint8 (z, y, x), class ids on the grid
 <dataset>/<scan>/reference.npy    uint8 (z, y, x), class ids on the scan's own voxels
-<dataset>/<scan>/scan.json        geometry, source files and settings
+<dataset>/<scan>/coarse.npy       a small copy, to find the same scan in other data sets (leakage)
+<dataset>/<scan>/scan.json        geometry, volumes, notes, source files and settings
+
+In cases.csv `declared` names the structures that were drawn wherever they are in the scan (a voxel
+without a label may be any of the others), `present` those that occur, `volumes_ml` how large these
+are, all separated by semicolons; `fov_*` is the field of view in mm, `notes` what was odd.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,8 +73,9 @@ class PreparedScan:
             native_shape=tuple(self.record["native_shape"]),
             spacing=tuple(self.record["spacing"]),
             affine=np.array(self.record["affine"]),
-            grid_spacing=self.record["grid_spacing"],
+            grid_spacing=tuple(self.record["grid_spacing"]),
             grid_shape=tuple(self.record["grid_shape"]),
+            file_axes=self.record.get("file_axes", ""),
         )
 
     def _load(self, name: str) -> np.ndarray | None:
@@ -92,11 +99,18 @@ def read_cases(folder: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    numbers = {"slices": int, "spacing_z": float, "spacing_y": float, "spacing_x": float}
+    numbers = {"slices": int} | {
+        f"{of}_{axis}": float for of in ("spacing", "fov") for axis in "zyx"
+    }
     # Names and phases may look like numbers or like "NA"; they are text.
     cases = pd.read_csv(_table_of(folder), dtype=str, keep_default_na=False)
     cases["half"] = pd.to_numeric(cases["half"].replace("", None)).astype("Int64")
     return cases.astype({name: kind for name, kind in numbers.items() if name in cases})
+
+
+def names_to_ids(names: str, structures: Sequence[str]) -> list[int]:
+    """Class ids of the structures that a cell of cases.csv ("liver;spleen") names, ascending."""
+    return sorted(structures.index(name) + 1 for name in names.split(";") if name)
 
 
 def _table_of(folder: Path) -> Path:

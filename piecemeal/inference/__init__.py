@@ -1,8 +1,8 @@
 """Predictions of a whole scan, returned to the scan's own space.
 
 Probabilities come plane by plane, from slices (`slices`) or overlapping windows (`windows`), and
-every plane becomes class ids on the scan's own pixels (`resampling`) before the next is asked for:
-slices are never resampled across, so the probabilities of a whole scan are never held.
+become class ids on the scan's own voxels (`resampling`) as they come: a plane of the scan lies
+between two of the grid at most, so the probabilities of a whole scan are never held.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def predict(
     settings: Mapping[str, Any] | None = None,
     precision: str = "float32",
 ) -> np.ndarray:
-    """Class ids (z, y, x) uint8 on the scan's native grid.
+    """Class ids (z, y, x) uint8 on the scan's native grid, in the order of the prepared arrays.
 
     settings: the run's, of which `input` and `inference` are read (SLICES and OPTIONS where they
     are absent); precision: float32, or bfloat16 or float16 for autocast. Probabilities, not labels,
-    are resampled (linearly) to the native pixels, then the most likely class is taken, as in the
+    are resampled (linearly) to the native voxels, then the most likely class is taken, as in the
     code that Kemnitz et al. cite (acdc_segmenter). Outside the grid is background. Raises
     InputError on flips that the input does not allow.
     """
@@ -52,12 +52,7 @@ def predict(
     else:
         reader = _reader(method, network, settings, precision)
         device, planes = reader.device, _planes(reader, scan.image, settings)
-    to_native = ToNative(scan.geometry, device)
-    # Class ids stay on the device to the end: reading every plane back would wait for it.
-    ids = torch.zeros(scan.geometry.native_shape, dtype=torch.uint8, device=device)
-    for z, plane in enumerate(planes):
-        ids[z][to_native.inside] = to_native(plane).argmax(dim=0).to(torch.uint8)
-    return ids.cpu().numpy()
+    return ToNative(scan.geometry, device)(planes).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -1,6 +1,9 @@
-"""From the cohort's grid to the scan's own pixels, on the device that predicts."""
+"""From the cohort's grid to the scan's own voxels, on the device that predicts."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,32 +12,76 @@ from torch import Tensor
 from piecemeal.datasets.grid import Geometry, covered
 
 
-class ToNative:
-    """Linear resampling of planes (classes, size, size) of the grid; see `datasets.grid`.
+class Taps(NamedTuple):
+    """For every native voxel of an axis the two of the grid between which it lies.
 
-    `inside` are the native pixels (y, x) that the grid covers. Agrees there with
+    low, high: their indices, equal where it lies on one; fraction: how far it is from low to high.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    fraction: np.ndarray
+
+
+def taps(source: int, target: int, step: float) -> tuple[slice, Taps]:
+    """The native voxels of an axis that the grid covers, and their taps; see `covered`."""
+    inside, first = covered(source, target, step)
+    # Positions beyond the outermost centres take the value of the border.
+    position = (first + step * np.arange(inside.stop - inside.start)).clip(0, source - 1)
+    low = np.floor(position).astype(np.int64)
+    fraction = position - low
+    return inside, Taps(low, low + (fraction > 0), fraction)
+
+
+class ToNative:
+    """Linear resampling of the planes of the grid to those of the scan; see `datasets.grid`.
+
+    `inside` are the native voxels (z, y, x) that the grid covers. Agrees there with
     `resample_from_grid` up to rounding in float32.
     """
 
     def __init__(self, geometry: Geometry, device: torch.device):
-        inside, taps = [], []
-        for source, target, spacing in zip(
-            geometry.grid_shape[1:], geometry.native_shape[1:], geometry.spacing[1:], strict=True
-        ):
-            step = spacing / geometry.grid_spacing
-            where, first = covered(source, target, step)
-            # Positions beyond the outermost centres take the value of the border.
-            position = (first + step * np.arange(where.stop - where.start)).clip(0, source - 1)
-            low = np.floor(position).astype(np.int64)
-            high = np.minimum(low + 1, source - 1)
-            fraction = torch.tensor(position - low, dtype=torch.float32, device=device)
-            inside.append(where)
-            taps.append((*(torch.from_numpy(i).to(device) for i in (low, high)), fraction))
-        self.inside = tuple(inside)
-        self._rows, self._columns = taps
+        axes = zip(geometry.grid_shape, geometry.native_shape, geometry.steps, strict=True)
+        inside, (self._planes, *in_plane) = zip(*(taps(*axis) for axis in axes), strict=True)
+        self.inside: tuple[slice, slice, slice] = inside
+        self._shape, self._device = geometry.native_shape, device
+        self._rows, self._columns = (
+            (
+                torch.from_numpy(axis.low).to(device),
+                torch.from_numpy(axis.high).to(device),
+                torch.tensor(axis.fraction, dtype=torch.float32, device=device),
+            )
+            for axis in in_plane
+        )
 
-    def __call__(self, plane: Tensor) -> Tensor:
-        """The pixels `inside` of a plane (classes, size, size) of the grid: (classes, y, x)."""
+    def __call__(self, planes: Iterable[Tensor]) -> Tensor:
+        """The most likely class (z, y, x) uint8 of every native voxel, background outside the grid.
+
+        planes: probabilities (classes, y, x) on the grid, in the order of z. They are asked for
+        one by one, and none after the last that a native plane needs.
+        """
+        z, y, x = self.inside
+        # Class ids stay on the device to the end: reading every plane back would wait for it.
+        ids = torch.zeros(self._shape, dtype=torch.uint8, device=self._device)
+        for plane, probabilities in zip(ids[z], self.probabilities(planes), strict=True):
+            plane[y, x] = probabilities.argmax(dim=0).to(torch.uint8)
+        return ids
+
+    def probabilities(self, planes: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Those (classes, y, x) of the native voxels `inside`, plane by plane; see `__call__`.
+
+        No more than two planes of the grid are held.
+        """
+        planes, read = iter(planes), 0
+        below = above = None
+        for low, high, fraction in zip(*(axis.tolist() for axis in self._planes), strict=True):
+            while read <= high:
+                below = above  # first, so that a third plane is not held while the next is made
+                above = next(planes)
+                read += 1
+            yield self._in_plane(above if low == high else torch.lerp(below, above, fraction))
+
+    def _in_plane(self, plane: Tensor) -> Tensor:
         low, high, fraction = self._columns
         plane = torch.lerp(plane.index_select(2, low), plane.index_select(2, high), fraction)
         low, high, fraction = self._rows

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from piecemeal.datasets.grid import resample_from_grid
+from piecemeal.datasets.grid import Geometry, resample_from_grid
+from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.papers import CaseScores, QualitativeFigure, Table, TrainingCurves
 from piecemeal.publishing import collect
@@ -68,9 +69,8 @@ def _panel(
     for entry in entries:  # in the order of the seeds: the first one is kept
         if entry["run"].startswith(f"{cohort}/") and entry["arm"] in spec.arms:
             path = runs / entry["run"] / "predictions" / dataset / f"{name}.nii.gz"
-            volume = np.asarray(nib.load(path).dataobj).transpose(2, 1, 0)
-            predictions.setdefault(entry["arm"], volume[z])
-    image = resample_from_grid(np.asarray(scan.image)[z : z + 1], scan.geometry, order=1)[0]
+            predictions.setdefault(entry["arm"], _prediction(path, scan.geometry)[z])
+    image = resample_from_grid(np.asarray(scan.image), scan.geometry, order=1)[z]
     spacing = scan.geometry.spacing
     return Panel(
         cohort=about["title"],
@@ -80,3 +80,10 @@ def _panel(
         structures=about["structures"],
         spacing_yx=(spacing[1], spacing[2]),
     )
+
+
+def _prediction(path: Path, geometry: Geometry) -> np.ndarray:
+    """Class ids (z, y, x) of a prediction, which lies in the file's own order, in the store's."""
+    file = nib.load(path)
+    volume = np.asarray(file.dataobj).transpose(2, 1, 0)
+    return to_canonical(volume, None, file.affine)[0] if geometry.file_axes else volume

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from piecemeal import config as c
+from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import AS_PREDICTED
 from piecemeal.plan import Plan, Planner
@@ -49,7 +49,7 @@ def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
     }
 
 
-def _why_not(planner: Planner, cohort: c.CohortConfig) -> str:
+def _why_not(planner: Planner, cohort: CohortConfig) -> str:
     private = [d for d in cohort.datasets if planner.dataset(d).access == "phantom only"]
     return "private data, phantom only" if private else "not planned at this scale"
 
@@ -99,6 +99,45 @@ def report(planner: Planner, plan: Plan) -> dict[str, Any]:
         "equivalent_code": planner.main.equivalent_code,
         "code": _code("report"),
     }
+
+
+def quality(planner: Planner, name: str) -> dict[str, Any]:
+    """Parameters of the quality page of a cohort."""
+    cohort = planner.cohort(name)
+    return {
+        "title": cohort.title,
+        "structures": cohort.structures,
+        "orientation": cohort.orientation,
+        "datasets": {name: planner.dataset(name).title for name in cohort.datasets},
+        "code": _code("quality"),
+    }
+
+
+def gallery(planner: Planner, plan: Plan) -> dict[str, Any]:
+    """Parameters of the gallery: every data set of the scale, and the folders of real ones.
+
+    A data set that a cohort keeps in the order of its files has oblique slices.
+    """
+    oblique = {
+        name
+        for cohort in map(planner.cohort, plan.prepared)
+        if cohort.orientation == "file"
+        for name in cohort.datasets
+    }
+    datasets = {}
+    for name in sorted(plan.raw):
+        dataset = planner.dataset(name)
+        datasets[name] = {
+            "title": name,
+            "layout": dataset.layout,
+            "layout_options": dataset.layout_options,
+            "labels": [[raw, structure] for raw, structure in dataset.labels.items()],
+            "modality": dataset.modality,
+            "oblique": name in oblique,
+            "kind": plan.raw[name].settings["source"]["kind"],
+            "local": str(planner.main.local[name]) if name in planner.main.local else None,
+        }
+    return {"datasets": datasets, "code": _code("gallery")}
 
 
 def _code(script: str) -> str:

@@ -23,6 +23,7 @@ class Case:
 
     image: float32 (z, y, x). codes: uint8 (z, y, x), rows of `sets`, bool (K, C). labels: true
     class ids, uint8 (z, y, x), to watch a run by, never to train on; None where nobody drew any.
+    undeclared: classes that were never asked for; where `labels` say background, there may be one.
     """
 
     dataset: str
@@ -34,6 +35,7 @@ class Case:
     labels: np.ndarray | None
     sets: np.ndarray
     places: Places
+    undeclared: tuple[int, ...] = ()
 
     @cached_property
     def named(self) -> dict[int, int]:
@@ -78,7 +80,9 @@ def _case(row: dict[str, str], prepared: Path, annotated: Path, sets: np.ndarray
             f"{image.shape}; delete the annotation's cases.csv to annotate again"
         )
     names = (row["dataset"], row["scan"], row["case"], row["modality"])
-    return Case(*names, image, codes, labels, sets, Places(annotated / place / "places.npz"))
+    undeclared = tuple(int(number) for number in row["undeclared"].split(";") if number)
+    places = Places(annotated / place / "places.npz")
+    return Case(*names, image, codes, labels, sets, places, undeclared)
 
 
 def _table(rows: list[list[int]], classes: int) -> np.ndarray:

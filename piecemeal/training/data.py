@@ -116,6 +116,13 @@ class Samples:
         labels = [case.labels for case in self.cases]
         return self._maps(draws, labels, [0] * len(labels))
 
+    def undeclared(self, draws: Sequence[Draw], classes: int) -> Tensor:
+        """Which classes the labels of each sample do not tell from background: (B, C) bool."""
+        rows = torch.zeros(len(draws), classes, dtype=torch.bool)
+        for row, draw in zip(rows, draws, strict=True):
+            row[list(self.cases[draw.case].undeclared)] = True
+        return rows
+
     def _maps(self, draws: Sequence[Draw], volumes: list[np.ndarray], outside: list[int]) -> Tensor:
         maps = torch.empty((len(draws), *self.window.space), dtype=torch.uint8)
         for row, (number, corner) in zip(maps.numpy(), draws, strict=True):

@@ -14,7 +14,11 @@ from piecemeal.training.distributed import Group
 
 
 class Watched(NamedTuple):
-    """`loss`: mean over the samples; `dice`: mean over the structures of Dice over all voxels."""
+    """`loss`: mean over the samples; `dice`: mean over the structures of Dice over all voxels.
+
+    A structure that neither occurs nor is found does not enter the mean, nor do voxels in which a
+    structure is found that the labels of their scan cannot tell from background.
+    """
 
     loss: float
     dice: float
@@ -47,17 +51,27 @@ def validate(
             logits = network(batch.images)
         total += method.loss(logits, batch.codes, batch.sets).detach() * len(part)
         found = method.probabilities(logits).argmax(dim=1)
-        pairs += _confusion(samples.labels(part).to(device), found, method.classes)
+        true = samples.labels(part).to(device)
+        unknown = samples.undeclared(part, method.classes).to(device)
+        found = torch.where((true == 0) & _looked_up(unknown, found), 0, found)
+        pairs += _confusion(true, found, method.classes)
     network.train()
     group.sum(total)
     group.sum(pairs)
-    dice = 2 * pairs.diag() / (pairs.sum(0) + pairs.sum(1)).clamp(min=1)
-    return Watched(total.item() / len(draws), dice[1:].mean().item())
+    voxels = (pairs.sum(0) + pairs.sum(1))[1:]
+    dice = 2 * pairs.diag()[1:] / voxels.clamp(min=1)
+    # At least one, so that the mean is a number even where nothing occurs and nothing is found.
+    return Watched(total.item() / len(draws), (dice.sum() / (voxels > 0).sum().clamp(min=1)).item())
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:
     """The order of memory in which the network says that it is fastest."""
     return getattr(network, "memory_format", torch.contiguous_format)
+
+
+def _looked_up(table: Tensor, ids: Tensor) -> Tensor:
+    """Row b of `table` (B, C) at the class ids of sample b of `ids` (B, *space)."""
+    return table.gather(1, ids.flatten(1)).view(ids.shape)
 
 
 def _confusion(true: Tensor, found: Tensor, classes: int) -> Tensor:

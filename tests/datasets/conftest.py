@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from piecemeal import provenance
 
@@ -26,8 +28,12 @@ def draw(seed: int, shape=(20, 24, 3)) -> tuple[np.ndarray, np.ndarray]:
     labels = np.zeros(shape, np.uint8)
     for value in (1, 2, 3):
         labels[4 * value : 4 * value + 4, 6:16, :] = value
-    noise = np.random.default_rng(seed).normal(0, 5, shape)
-    return (100 * labels + noise).astype(np.int16), labels
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 5, shape)
+    # A shading of each scan's own: alike but for noise, two would be taken for the same scan.
+    waves = [np.cos(rng.uniform(0.2, 1) * np.arange(n) + rng.uniform(0, 6)) for n in shape[:2]]
+    shading = 100 * np.outer(*waves)[:, :, None]
+    return (100 * labels + shading + noise).astype(np.int16), labels
 
 
 def write_patient(root: Path, number: int, es: int = 12, group: str = "DCM") -> Path:
@@ -38,6 +44,45 @@ def write_patient(root: Path, number: int, es: int = 12, group: str = "DCM") -> 
         write_volume(folder / f"{folder.name}_frame{frame:02d}_gt.nii.gz", labels)
     (folder / "Info.cfg").write_text(f"ED: 1\nES: {es}\nGroup: {group}\nNbFrame: 30\n")
     return folder
+
+
+def slice_of(pixels, position, **elements) -> FileDataset:
+    """A CT slice, stored values int16; `elements` replace or (None) remove what it says."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    values = {
+        "PatientID": "PANCREAS_0001",
+        "SeriesInstanceUID": "1.2.826.0.1.3680043.8.498.1",
+        "SOPClassUID": CTImageStorage,
+        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "ImagePositionPatient": list(position),
+        "PixelSpacing": [2.0, 0.5],  # between rows, between columns
+        "Rows": pixels.shape[0],
+        "Columns": pixels.shape[1],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        "PixelRepresentation": 1,
+        "RescaleSlope": 2,
+        "RescaleIntercept": -1000,
+        "PixelData": pixels.astype("<i2").tobytes(),
+    }
+    for name, value in (values | elements).items():
+        if value is not None:
+            setattr(dataset, name, value)
+    return dataset
+
+
+@pytest.fixture
+def dicom_slice():
+    """`dicom_slice(pixels, position, **elements)`: a CT slice in memory; it has `save_as`."""
+    return slice_of
 
 
 @pytest.fixture
@@ -57,13 +102,24 @@ def acdc(tmp_path) -> Path:
 @pytest.fixture
 def arguments(acdc) -> dict:
     """Arguments of `prepare` for that folder."""
-    labels = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
+    names = ["right ventricle", "myocardium", "left ventricle"]
+    source = {
+        "root": acdc,
+        "layout": "acdc",
+        "layout_options": {},
+        "labels": [[value, name] for value, name in enumerate(names, start=1)],
+        "sides": {},
+        "side_check": [],
+        "unit_spacing": "reject",
+        "modality": "MR",
+        "other_modality": {},
+    }
     return {
-        "sources": {"acdc": {"root": acdc, "layout": "acdc", "modality": "MR", "labels": labels}},
-        "structures": ["right ventricle", "myocardium", "left ventricle"],
-        "grid_spacing": 2.0,
-        "size": 16,
-        "intensity": "zscore",
+        "sources": {"acdc": source},
+        "structures": {name: [name] for name in names},
+        "orientation": "file",
+        "grid": {"spacing_mm": [None, 2.0, 2.0], "size": [None, 16, 16], "fit": False},
+        "intensity": {"MR": {"kind": "zscore"}},
         "split": {"seed": 1, "train": 2, "validation": 1, "test": 1},
     }
 

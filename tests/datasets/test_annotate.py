@@ -10,6 +10,7 @@ from piecemeal.datasets.prepare import prepare
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 
+NAMES = ["right ventricle", "myocardium", "left ventricle"]
 COMPLETE = {"kind": "complete"}
 MERGED = {"kind": "super_label", "merged": [[1, 2, 3]]}
 SPARSE = {"kind": "sparse_slices", "fraction": 0.34, "axis": 0, "seed": 5}
@@ -35,10 +36,11 @@ def read(folder):
 
 
 def test_halves_have_their_protocols(tmp_path, prepared):
-    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: MERGED})
+    annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: MERGED})
     scans = read(tmp_path / "a")
     assert len(scans) == 6
-    columns = ["dataset", "scan", "case", "modality", "phase", "split", "half", "protocol"]
+    columns = ["dataset", "scan", "case", "modality", "phase", "split", "half"]
+    columns += ["undeclared", "protocol"]
     assert list(read_cases(tmp_path / "a").columns) == columns
     assert {row.modality for row, _, _ in scans.values()} == {"MR"}
     assert {row.split for row, _, _ in scans.values()} == {"train", "validation"}
@@ -55,7 +57,7 @@ def test_halves_have_their_protocols(tmp_path, prepared):
 
 
 def test_places_of_the_codes_lie_beside_them(tmp_path, prepared):
-    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: MERGED})
+    annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: MERGED})
     for scan, (_, codes, sets) in read(tmp_path / "a").items():
         places = Places(tmp_path / "a" / "acdc" / scan / "places.npz")
         assert places.slices.shape == (len(sets), len(codes))
@@ -67,20 +69,20 @@ def test_places_of_the_codes_lie_beside_them(tmp_path, prepared):
 
 def test_sampled_places_differ_between_scans(tmp_path, prepared, monkeypatch):
     monkeypatch.setattr(places_module, "LIMIT", 20)
-    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: COMPLETE})
+    annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: COMPLETE})
     background = [Places(path).voxels(0).tolist() for path in (tmp_path / "a").rglob("places.npz")]
     assert len(background) == 6
     assert all(one != background[0] for one in background[1:])
 
 
 def test_dropped_half(tmp_path, prepared):
-    annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: None})
+    annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: None})
     assert {row.half for row, _, _ in read(tmp_path / "a").values()} == {1}
 
 
 def test_same_kind_in_two_variants(tmp_path, prepared):
     halves = {1: {"kind": "partial", "annotated": [1]}, 2: {"kind": "partial", "annotated": [2]}}
-    annotate(tmp_path / "a", prepared, 4, halves)
+    annotate(tmp_path / "a", prepared, NAMES, halves)
     for row, _, sets in read(tmp_path / "a").values():
         assert row.protocol == f"partial_{row.half}"
         assert {row.half} in sets
@@ -88,7 +90,7 @@ def test_same_kind_in_two_variants(tmp_path, prepared):
 
 def test_sparse_slices_differ_between_scans_not_between_times(tmp_path, prepared):
     for name in "ab":
-        annotate(tmp_path / name, prepared, 4, {1: SPARSE, 2: SPARSE})
+        annotate(tmp_path / name, prepared, NAMES, {1: SPARSE, 2: SPARSE})
     first, second = read(tmp_path / "a"), read(tmp_path / "b")
     kept = set()
     for scan, (row, codes, sets) in first.items():
@@ -102,7 +104,7 @@ def test_sparse_slices_differ_between_scans_not_between_times(tmp_path, prepared
 
 
 def test_unlabelled_says_nothing(tmp_path, prepared):
-    annotate(tmp_path / "a", prepared, 4, {1: None, 2: {"kind": "unlabelled"}})
+    annotate(tmp_path / "a", prepared, NAMES, {1: None, 2: {"kind": "unlabelled"}})
     for _, codes, sets in read(tmp_path / "a").values():
         assert codes.shape == (3, 16, 16)
         assert sets[int(codes[0, 0, 0])] == {0, 1, 2, 3}
@@ -120,7 +122,7 @@ def test_unlabelled_says_nothing(tmp_path, prepared):
 )
 def test_wrong_protocol(tmp_path, prepared, protocol, message):
     with pytest.raises(InputError, match=message):
-        annotate(tmp_path / "a", prepared, 4, {1: COMPLETE, 2: protocol})
+        annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: protocol})
     assert not (tmp_path / "a" / "cases.csv").exists()
 
 

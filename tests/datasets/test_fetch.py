@@ -6,6 +6,8 @@ import pytest
 from piecemeal.datasets import fetch, layouts, phantoms
 from piecemeal.errors import InputError
 
+ACDC = fetch.Layout("acdc")
+
 
 @pytest.fixture
 def writer(monkeypatch, volumes):
@@ -18,13 +20,13 @@ def writer(monkeypatch, volumes):
             volumes.patient(folder, number)
         (folder / "PHANTOM").touch()
 
-    monkeypatch.setattr(phantoms, "load", lambda layout: SimpleNamespace(write=write))
+    monkeypatch.setattr(phantoms, "load", lambda name: SimpleNamespace(write=write))
     return asked
 
 
 def test_phantom(tmp_path, writer):
     folder = tmp_path / "source"
-    manifest = fetch.fetch_phantom(folder, "acdc", 2, 7, {"size": 20})
+    manifest = fetch.fetch_phantom(folder, ACDC, "hearts", 2, 7, {"size": 20})
     assert writer == [(2, 7, {"size": 20})]
     assert json.loads((folder / "manifest.json").read_text()) == manifest
     assert (manifest["source"], manifest["layout"], manifest["phantom"]) == (
@@ -36,30 +38,31 @@ def test_phantom(tmp_path, writer):
     entry = manifest["files"]["patient001/patient001_frame01.nii.gz"]
     root = fetch.dataset_root(folder)
     assert entry["bytes"] == (root / "patient001/patient001_frame01.nii.gz").stat().st_size
+    assert manifest["writer"] == "hearts"
     assert len(layouts.load("acdc").find_cases(root)) == 4
     assert sorted(path.name for path in folder.iterdir()) == ["LOCK", "manifest.json", "phantom"]
 
 
 def test_phantom_replaces_an_earlier_or_broken_one(tmp_path, writer):
     folder = tmp_path / "source"
-    fetch.fetch_phantom(folder, "acdc", 3, 7)
+    fetch.fetch_phantom(folder, ACDC, "hearts", 3, 7)
     (folder / "phantom.partial").mkdir()
     (folder / "phantom.partial" / "rest").touch()
-    manifest = fetch.fetch_phantom(folder, "acdc", 1, 7)
+    manifest = fetch.fetch_phantom(folder, ACDC, "hearts", 1, 7)
     assert len(manifest["files"]) == 5
     assert not (fetch.dataset_root(folder) / "rest").exists()
 
 
 def test_failed_phantom_leaves_no_manifest(tmp_path, writer, monkeypatch):
     folder = tmp_path / "source"
-    fetch.fetch_phantom(folder, "acdc", 1, 7)
+    fetch.fetch_phantom(folder, ACDC, "hearts", 1, 7)
 
     def fail(*arguments, **options):
         raise OSError("disk full")
 
-    monkeypatch.setattr(phantoms, "load", lambda layout: SimpleNamespace(write=fail))
+    monkeypatch.setattr(phantoms, "load", lambda name: SimpleNamespace(write=fail))
     with pytest.raises(OSError, match="disk full"):
-        fetch.fetch_phantom(folder, "acdc", 1, 7)
+        fetch.fetch_phantom(folder, ACDC, "hearts", 1, 7)
     with pytest.raises(InputError, match=r"manifest\.json.*fetch the data set again"):
         fetch.dataset_root(folder)
 
@@ -67,7 +70,7 @@ def test_failed_phantom_leaves_no_manifest(tmp_path, writer, monkeypatch):
 def test_local_links_and_copies_nothing(tmp_path, acdc):
     folder = tmp_path / "source"
     before = sorted(acdc.rglob("*"))
-    manifest = fetch.fetch_local(folder, acdc, "acdc", "hearts")
+    manifest = fetch.fetch_local(folder, ACDC, acdc, "hearts")
     assert (folder / "local").is_symlink()
     assert (manifest["source"], manifest["path"], manifest["phantom"]) == (
         "local",
@@ -82,37 +85,35 @@ def test_local_links_and_copies_nothing(tmp_path, acdc):
 
 def test_local_again_with_another_folder(tmp_path, acdc):
     folder = tmp_path / "source"
-    first = fetch.fetch_local(folder, acdc, "acdc", "hearts")
+    first = fetch.fetch_local(folder, ACDC, acdc, "hearts")
     moved = acdc.rename(tmp_path / "moved")
-    second = fetch.fetch_local(folder, moved, "acdc", "hearts")
+    second = fetch.fetch_local(folder, ACDC, moved, "hearts")
     assert first["sha256"] == second["sha256"]
     assert (folder / "local").resolve() == moved.resolve()
 
 
 def test_manifest_sum_follows_the_content(tmp_path, acdc):
-    first = fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")
+    first = fetch.fetch_local(tmp_path / "source", ACDC, acdc, "hearts")
     with (acdc / "patient001" / "Info.cfg").open("a") as file:
         file.write("Height: 184.0\n")
-    assert (
-        fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")["sha256"] != first["sha256"]
-    )
+    assert fetch.fetch_local(tmp_path / "source", ACDC, acdc, "hearts")["sha256"] != first["sha256"]
 
 
 def test_local_phantom_stays_a_phantom(tmp_path, acdc):
     (acdc / "PHANTOM").touch()
-    assert fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")["phantom"] is True
+    assert fetch.fetch_local(tmp_path / "source", ACDC, acdc, "hearts")["phantom"] is True
 
 
 def test_local_with_a_bad_patient_leaves_the_choice_to_prepare(tmp_path, acdc, caplog):
     (acdc / "patient001" / "Info.cfg").write_text("ED: 1\n")
-    manifest = fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")
+    manifest = fetch.fetch_local(tmp_path / "source", ACDC, acdc, "hearts")
     assert len(manifest["files"]) == 3 * 5
     assert "has no ES" in caplog.text
 
 
 def test_local_folder_missing(tmp_path):
     with pytest.raises(InputError) as caught:
-        fetch.fetch_local(tmp_path / "source", tmp_path / "nowhere", "acdc", "hearts")
+        fetch.fetch_local(tmp_path / "source", ACDC, tmp_path / "nowhere", "hearts")
     text = str(caught.value)
     assert str(tmp_path / "nowhere") in text
     assert "expected data set hearts with patient001/Info.cfg" in text
@@ -122,17 +123,17 @@ def test_local_folder_missing(tmp_path):
 def test_local_folder_of_something_else(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match=r"no ACDC patient.*local: \{hearts: .*photos"):
-        fetch.fetch_local(tmp_path / "source", tmp_path / "photos", "acdc", "hearts")
+        fetch.fetch_local(tmp_path / "source", ACDC, tmp_path / "photos", "hearts")
     assert not (tmp_path / "source" / "manifest.json").exists()
 
 
 def test_phantom_waits_for_whom_holds_the_folder(tmp_path, writer, waits):
-    waits(tmp_path / "source", lambda: fetch.fetch_phantom(tmp_path / "source", "acdc", 1, 7))
+    waits(
+        tmp_path / "source", lambda: fetch.fetch_phantom(tmp_path / "source", ACDC, "hearts", 1, 7)
+    )
     assert fetch.read_manifest(tmp_path / "source")["phantom"] is True
 
 
 def test_local_waits_for_whom_holds_the_folder(tmp_path, acdc, waits):
-    waits(
-        tmp_path / "source", lambda: fetch.fetch_local(tmp_path / "source", acdc, "acdc", "hearts")
-    )
+    waits(tmp_path / "source", lambda: fetch.fetch_local(tmp_path / "source", ACDC, acdc, "hearts"))
     assert fetch.read_manifest(tmp_path / "source")["source"] == "local"

@@ -1,5 +1,4 @@
-import os
-from pathlib import Path
+"""Reading the folder layout of ACDC."""
 
 import numpy as np
 import pytest
@@ -7,6 +6,8 @@ import pytest
 from piecemeal.datasets import layouts
 from piecemeal.datasets.layouts import acdc as layout
 from piecemeal.errors import InputError
+
+LABELS = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
 
 
 def test_both_phases_of_every_patient_in_order(acdc):
@@ -19,7 +20,7 @@ def test_both_phases_of_every_patient_in_order(acdc):
 
 
 def test_reads_a_frame(acdc):
-    scan = layout.read(layout.find_cases(acdc)[0])
+    scan = layout.read(layout.find_cases(acdc)[0], LABELS)
     assert scan.image.shape == scan.labels.shape == (3, 24, 20)
     assert scan.spacing == (10.0, 1.5, 1.5)
     assert set(np.unique(scan.labels)) == {0, 1, 2, 3}
@@ -113,15 +114,6 @@ def test_no_patient(tmp_path, there):
 
 
 def test_unknown_layout_lists_the_known():
-    with pytest.raises(InputError, match="acdc, oai_thigh"):
+    with pytest.raises(InputError, match="acdc, hanseg"):
         layouts.load("adcd")
     assert layouts.load("acdc") is layout
-
-
-@pytest.mark.skipif("PIECEMEAL_ACDC" not in os.environ, reason="PIECEMEAL_ACDC: no real ACDC here")
-def test_real_patients():
-    for case in layout.find_cases(Path(os.environ["PIECEMEAL_ACDC"])):
-        scan = layout.read(case)
-        assert set(np.unique(scan.labels)) == {0, 1, 2, 3}
-        assert 0.7 < scan.spacing[1] < 1.95
-        assert 5 <= scan.spacing[0] <= 10

@@ -1,3 +1,5 @@
+"""Reading the folder layout of thigh MR."""
+
 import pytest
 
 from piecemeal.datasets.layouts import oai_thigh as layout
@@ -18,7 +20,7 @@ def test_finds_and_reads(thighs):
     cases = layout.find_cases(thighs)
     assert [case.scan for case in cases] == ["subject001", "subject002"]
     assert [case.phase for case in cases] == ["", ""]
-    scan = layout.read(cases[0])
+    scan = layout.read(cases[0], {1: "femur"})
     assert scan.image.shape == scan.labels.shape == (3, 24, 20)
     assert scan.spacing == pytest.approx((5, 0.98, 0.98))
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from piecemeal.datasets import prepare as module
+from piecemeal.datasets import prepare_scan as module
 from piecemeal.datasets.prepare import COLUMNS, prepare
 from piecemeal.datasets.store import PreparedScan, read_cases, read_rows
 from piecemeal.errors import InputError
@@ -19,6 +19,10 @@ def modification_times(folder):
 
 def source(arguments):
     return arguments["sources"]["acdc"]
+
+
+def grid(spacing, size):
+    return {"spacing_mm": [None, spacing, spacing], "size": [None, size, size], "fit": False}
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ def test_workers_do_not_change_the_result(tmp_path, arguments):
 
 
 def test_normalised_over_the_native_volume(store, arguments, volumes):
-    arguments["grid_spacing"], arguments["size"] = 1.5, 32  # the scan whole, unresampled
+    arguments["grid"] = grid(1.5, 32)  # the scan whole, unresampled
     prepare(store, **arguments)
     image = PreparedScan(store / "acdc" / "patient002_ES").image
     raw = volumes.draw(212)[0].T.astype(float)
@@ -84,7 +88,7 @@ def test_normalised_over_the_native_volume(store, arguments, volumes):
 
 
 def test_class_ids_follow_the_cohort(store, arguments):
-    arguments["structures"] = ["left ventricle", "right ventricle"]
+    arguments["structures"] = {name: [name] for name in ("left ventricle", "right ventricle")}
     prepare(store, **arguments)
     reference = PreparedScan(store / "acdc" / "patient001_ED").reference
     assert [int(reference[0, 10, 4 * raw]) for raw in (0, 1, 2, 3)] == [0, 2, 0, 1]
@@ -118,7 +122,7 @@ def test_touched_and_moved_files_are_not_done_again(store, arguments, acdc):
 
 def test_other_settings_are_done_again(store, arguments):
     prepare(store, **arguments)
-    arguments["size"] = 18
+    arguments["grid"] = grid(2.0, 18)
     prepare(store, **arguments)
     assert PreparedScan(store / "acdc" / "patient001_ED").image.shape == (3, 18, 18)
 
@@ -257,10 +261,21 @@ def test_old_table_does_not_outlive_a_failure(store, arguments, acdc, volumes):
             read(store)
 
 
-def test_unknown_intensity(store, arguments):
-    arguments["intensity"] = "minmax"
-    with pytest.raises(InputError, match=r"'minmax' is unknown; use one of \['zscore'\]"):
+def test_a_modality_without_normalisation_is_refused(store, arguments):
+    source(arguments)["other_modality"] = {"CT": "patient004"}
+    with pytest.raises(InputError, match=r"data set acdc: patient004_ED is CT, for which .*'MR'"):
         prepare(store, **arguments)
+
+
+def test_patients_of_another_modality_are_normalised_as_that(store, arguments):
+    source(arguments)["other_modality"] = {"CT": r"patient00[34]"}
+    arguments["intensity"]["CT"] = {"kind": "window", "low": 0, "high": 100, "scale": [0, 1]}
+    table = prepare(store, **arguments)
+    assert table.groupby("case").modality.first().tolist() == ["MR", "MR", "CT", "CT"]
+    ranges = [PreparedScan(store / "acdc" / f"patient00{n}_ED").image for n in (1, 3)]
+    assert ranges[0].min() < -0.5
+    assert ranges[1].min() == 0
+    assert ranges[1].max() == 1
 
 
 @pytest.mark.parametrize("named", [["patient002", "patient004"], ["patient004", "patient002"]])
@@ -321,34 +336,51 @@ def test_excluded_scan_of_a_patient_whose_scans_are_unknown(store, arguments, ac
 
 
 def test_structure_nobody_labels(store, arguments):
-    arguments["structures"] = ["myocardium", "liver"]
-    with pytest.raises(InputError, match=r"data set acdc does not label \['liver'\]"):
+    arguments["structures"]["liver"] = ["liver"]
+    with pytest.raises(InputError, match=r"no data set of the cohort labels \['liver'\], only"):
         prepare(store, **arguments)
 
 
-def test_structure_that_one_of_two_data_sets_does_not_label(store, arguments):
-    labels = {1: "right ventricle", 3: "left ventricle"}
-    arguments["sources"]["other"] = source(arguments) | {"labels": labels}
-    with pytest.raises(InputError) as caught:
+def test_a_data_set_that_labels_nothing_of_the_cohort(store, arguments):
+    arguments["sources"]["other"] = source(arguments) | {"labels": [[1, "liver"]]}
+    with pytest.raises(InputError, match=r"data set other labels none of .*, only \['liver'\]"):
         prepare(store, **arguments)
-    text = str(caught.value)
-    assert "data set other does not label ['myocardium']" in text
-    assert "a data set must label all structures of a cohort" in text
-    assert "leave the structure or the data set out of the cohort in config/cohorts" in text
     assert not (store / "other").exists()
 
 
-def test_two_data_sets_that_label_all(store, arguments):
-    more = source(arguments)["labels"] | {4: "aorta"}
-    arguments["sources"]["other"] = source(arguments) | {"labels": more}
-    assert prepare(store, **arguments).groupby("dataset").size().to_dict() == {
-        "acdc": 8,
-        "other": 8,
+def test_what_a_data_set_does_not_label_is_not_declared(store, arguments):
+    labels = [[1, "right ventricle"], [2, "papillary muscle"], [3, "left ventricle"]]
+    arguments["sources"]["other"] = source(arguments) | {"labels": labels}
+    table = prepare(store, **arguments).groupby("dataset").first()
+    assert table.declared["acdc"] == "right ventricle;myocardium;left ventricle"
+    assert table.declared["other"] == "right ventricle;left ventricle"
+    assert table.present["other"] == "right ventricle;left ventricle"
+    first = PreparedScan(store / "other" / "patient001_ED").reference
+    assert set(np.unique(first)) == {0, 1, 3}
+
+
+def test_volumes_and_field_of_view_are_those_of_the_scan(store, arguments):
+    row = prepare(store, **arguments).iloc[0]
+    # Three bars of 4 x 10 x 3 voxels of 1.5 x 1.5 x 10 mm.
+    assert row.volumes_ml == "2.7;2.7;2.7"
+    assert (row.fov_z, row.fov_y, row.fov_x) == (30, 36, 30)
+
+
+def test_structures_are_merged_for_the_cohort(store, arguments):
+    arguments["structures"] = {
+        "ventricle": ["right ventricle", "left ventricle"],
+        "myocardium": ["myocardium"],
     }
+    row = prepare(store, **arguments).iloc[0]
+    assert row.declared == "ventricle;myocardium"
+    assert row.volumes_ml == "5.4;2.7"
+    reference = PreparedScan(store / "acdc" / "patient001_ED").reference
+    assert [int(reference[0, 10, 4 * raw]) for raw in (0, 1, 2, 3)] == [0, 1, 2, 1]
 
 
 def test_each_data_set_has_its_modality(store, arguments):
     arguments["sources"]["other"] = source(arguments) | {"modality": "CT"}
+    arguments["intensity"]["CT"] = {"kind": "zscore"}
     found = prepare(store, **arguments).groupby("dataset").modality.unique()
     assert {name: list(values) for name, values in found.items()} == {
         "acdc": ["MR"],
@@ -356,12 +388,33 @@ def test_each_data_set_has_its_modality(store, arguments):
     }
 
 
-def test_a_corrected_modality_is_in_the_table_and_prepares_nothing_again(store, arguments):
-    prepare(store, **arguments)
-    before = modification_times(store / "acdc")
+def test_a_ct_of_false_voxel_size_is_refused_and_may_be_accepted(store, arguments, acdc, volumes):
+    image, labels = volumes.draw(5)
+    for suffix, voxels in (("", image), ("_gt", labels)):
+        path = acdc / "patient001" / f"patient001_frame12{suffix}.nii.gz"
+        volumes.write(path, voxels, spacing=(1.0, 1.0, 1.0))
+    arguments["intensity"]["CT"] = {"kind": "zscore"}
     source(arguments)["modality"] = "CT"
-    assert prepare(store, **arguments).modality.eq("CT").all()
-    assert modification_times(store / "acdc") == before
+    with pytest.raises(InputError, match=r"frame12\.nii\.gz: claims voxels of exactly 1 x 1 x 1"):
+        prepare(store, **arguments)
+    source(arguments)["unit_spacing"] = "accept"
+    assert len(prepare(store, **arguments)) == 8
+
+
+def test_the_same_scan_under_another_name_leaves_the_training_set(store, arguments, acdc, caplog):
+    test = prepare(store, **arguments).query("split == 'test'").case.iloc[0]
+    train = read_cases(store).query("split == 'train'").case.iloc[0]
+    for frame in ("01", "12"):
+        for suffix in ("", "_gt"):
+            source_file = acdc / test / f"{test}_frame{frame}{suffix}.nii.gz"
+            target = acdc / train / f"{train}_frame{frame}{suffix}.nii.gz"
+            target.write_bytes(source_file.read_bytes())
+    table = prepare(store, **arguments)
+    assert train not in set(table.case)
+    assert table.query("split == 'test'").case.unique().tolist() == [test]
+    assert f"acdc/{train}" in caplog.text
+    arguments["split"]["twins"] = "keep"
+    assert train in set(prepare(store, **arguments).case)
 
 
 def test_prepare_waits_for_whom_holds_the_folder(store, arguments, waits):
@@ -395,6 +448,34 @@ def test_workers_of_a_killed_process_let_the_folder_go(store, arguments, monkeyp
 
 
 def test_structures_beyond_the_grid_are_logged(store, arguments, caplog):
-    arguments["size"] = 8
+    arguments["grid"] = grid(2.0, 8)
     prepare(store, **arguments)
-    assert "of the labelled area fits the grid" in caplog.text
+    assert "of the labelled volume fits the grid" in caplog.text
+
+
+def test_a_committed_split_decides_who_is_tested(store, arguments, tmp_path):
+    rows = ["dataset,case,split", "acdc,patient002,test", "acdc,patient003,leave out"]
+    (tmp_path / "paper.csv").write_text("\n".join([*rows, "acdc,*,train", ""]))
+    file = str(tmp_path / "paper.csv")
+    arguments["split"] = {"seed": 1, "file": file, "validation_share": 0.5}
+    table = prepare(store, **arguments)
+    assert set(table[table.split == "test"].case) == {"patient002"}
+    assert set(table[table.split != "test"].case) == {"patient001", "patient004"}
+    assert set(table.split) == {"train", "validation", "test"}
+
+
+def test_a_case_of_a_committed_split_that_is_not_there(store, arguments, tmp_path):
+    rows = ["dataset,case,split", "acdc,*,train", "acdc,patient009,test", ""]
+    (tmp_path / "paper.csv").write_text("\n".join(rows))
+    arguments["split"] = {"seed": 1, "file": str(tmp_path / "paper.csv")}
+    with pytest.raises(InputError, match="patient009"):
+        prepare(store, **arguments)
+    source(arguments)["limit"] = 3  # on purpose, then
+    assert prepare(store, **arguments).case.nunique() == 3
+
+
+def test_data_sets_may_have_counts_of_their_own(store, arguments):
+    own = {"train": 1, "validation": 0, "test": 2}
+    arguments["split"]["datasets"] = {"acdc": own}
+    found = prepare(store, **arguments).groupby("split").case.nunique().to_dict()
+    assert found == {"train": 1, "test": 2}

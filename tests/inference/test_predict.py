@@ -39,14 +39,18 @@ def scan(cohort) -> PreparedScan:
     return PreparedScan(cohort.prepared / "blocks" / "subject001")
 
 
-def in_memory(image, native=None, spacing=(5, 1, 1)):
-    """A scan of these intensities on a grid of 1 mm."""
-    geometry = Geometry(native or image.shape, spacing, np.eye(4), 1, image.shape)
+def in_memory(image, native=None, spacing=(5, 1, 1), grid_spacing=(5, 1, 1)):
+    """A scan of these intensities on a grid of pixels of 1 mm."""
+    geometry = Geometry(native or image.shape, spacing, np.eye(4), grid_spacing, image.shape)
     return SimpleNamespace(image=image, labels=None, geometry=geometry)
 
 
 def random_image(*shape):
     return np.random.default_rng(0).normal(1, 1, shape).astype(np.float32)
+
+
+def of_windows(*size, **options):
+    return {"input": {"kind": "patches", "size": list(size)}, "inference": options}
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 9, 20])
@@ -81,6 +85,15 @@ def test_oracle_keeps_the_order_of_the_slices():
     assert (predict(methods.load("oracle", CLASSES), None, scan) == labels).all()
 
 
+def test_oracle_comes_back_to_slices_that_the_grid_has_not():
+    """Blocks of two slices of 5 mm, on a grid of 10 mm that holds one of each."""
+    labels = np.zeros((3, 4, 4), np.uint8)
+    labels[1], labels[2] = 1, 2
+    scan = in_memory(labels, (6, 4, 4), grid_spacing=(10, 1, 1))
+    scan.labels = labels
+    assert (predict(methods.load("oracle", CLASSES), None, scan) == labels.repeat(2, 0)).all()
+
+
 def test_outside_the_grid_is_background(slac, scan):
     everywhere = Threshold()
     with torch.no_grad():
@@ -88,7 +101,7 @@ def test_outside_the_grid_is_background(slac, scan):
     prediction = predict(slac, everywhere, scan)
     rows, columns = (np.flatnonzero(prediction.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     geometry = scan.geometry
-    reach = (geometry.grid_shape[1] - 1) / 2 * geometry.grid_spacing + geometry.grid_spacing / 2
+    reach = geometry.grid_shape[1] / 2 * geometry.grid_spacing[1]
     for found, size, spacing in (
         (rows, geometry.native_shape[1], geometry.spacing[1]),
         (columns, geometry.native_shape[2], geometry.spacing[2]),
@@ -108,15 +121,19 @@ def test_prediction_is_silent_and_leaves_the_store_alone(slac, scan):
     assert not scan.image.flags.writeable
 
 
-def test_class_ids_are_those_of_the_resampled_probabilities(slac):
+@pytest.mark.parametrize(
+    ("planes", "spacing"), [(3, 5.0), (9, 2.0), (2, 7.5)], ids=["as they are", "finer", "coarser"]
+)
+@pytest.mark.parametrize("settings", [None, of_windows(2, 8, 16)], ids=["slices", "windows"])
+def test_class_ids_are_those_of_the_resampled_probabilities(slac, planes, spacing, settings):
     """On pixels that are not square, some of them beyond the grid."""
     image, network = random_image(3, 16, 16), Threshold()
-    scan = in_memory(image, (3, 24, 11), (5, 0.8, 1.3))
+    scan = in_memory(image, (planes, 24, 11), (spacing, 0.8, 1.3))
     with torch.no_grad():
         logits = network(torch.from_numpy(image)[:, None])
     probabilities = slac.probabilities(logits).transpose(0, 1).numpy()
     expected = resample_from_grid(probabilities, scan.geometry, order=1)
-    prediction = predict(slac, network, scan)
+    prediction = predict(slac, network, scan, settings)
     clear = abs(expected[0] - expected[1]) > 1e-5
     outside = (expected == 0).all(axis=0)
     assert (clear | outside).mean() > 0.95
@@ -166,10 +183,6 @@ def test_counting_ends_with_its_block():
         network(None)
     network(images)
     assert passes.count == 3
-
-
-def of_windows(*size, **options):
-    return {"input": {"kind": "patches", "size": list(size)}, "inference": options}
 
 
 def test_windows_find_what_slices_find(slac, scan):
@@ -279,7 +292,7 @@ from piecemeal.datasets.grid import Geometry
 from piecemeal.inference import predict
 
 image = np.zeros((3, 8, 8), np.float32)
-geometry = Geometry((3, 5, 6), (5, 2, 2), np.eye(4), 1.5, image.shape)
+geometry = Geometry((3, 5, 6), (5, 2, 2), np.eye(4), (4, 1.5, 1.5), image.shape)
 scan = SimpleNamespace(image=image, labels=image.astype(np.uint8), geometry=geometry)
 slac = methods.load("slac", 2)
 window = {{"input": {{"kind": "patches", "size": [2, 4, 4]}}}}

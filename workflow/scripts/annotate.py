@@ -11,8 +11,9 @@ def main(job) -> None:
     annotate(
         Path(job.output.cases).parent,
         Path(job.input.cases).parent,
-        settings["classes"],
+        settings["structures"],
         dict(enumerate(settings["halves"], start=1)),
+        settings["known"],
     )
 
 

@@ -1,20 +1,24 @@
-"""Put a data set into its official layout: draw its phantom, or link a local folder."""
+"""Put a data set into its official layout: draw its phantom, fetch it, or link a local folder."""
 
 from pathlib import Path
 
-from piecemeal.datasets.fetch import fetch_local, fetch_phantom
+from piecemeal.datasets.fetch import Layout, fetch_download, fetch_local, fetch_phantom
 from piecemeal.jobs import run_job
 
 
 def main(job) -> None:
     settings, folder = job.params.settings, Path(job.output.manifest).parent
     source = settings["source"]
+    layout = Layout(settings["layout"], settings["layout_options"])
     if source["kind"] == "phantom":
-        fetch_phantom(
-            folder, settings["layout"], source["cases"], source["seed"], source["options"]
-        )
+        phantom = settings["phantom"]
+        options = phantom["options"] | source["options"]
+        fetch_phantom(folder, layout, phantom["writer"], source["cases"], source["seed"], options)
+    elif source["kind"] == "download":
+        archives, downloads = settings["all_of_archives"], Path(settings["downloads"])
+        fetch_download(folder, layout, archives, downloads, settings["homepage"])
     else:
-        fetch_local(folder, Path(settings["path"]), settings["layout"], settings["dataset"])
+        fetch_local(folder, layout, Path(settings["path"]), settings["dataset"])
 
 
 if __name__ == "__main__":

@@ -13,11 +13,7 @@ def main(job) -> None:
     settings = job.params.settings
     folders = [Path(manifest).parent for manifest in job.input.manifests]
     sources = {
-        name: {
-            **dataset,
-            "root": dataset_root(folder),
-            "labels": {int(value): structure for value, structure in dataset["labels"].items()},
-        }
+        name: {**dataset, "root": dataset_root(folder)}
         for (name, dataset), folder in zip(settings["datasets"].items(), folders, strict=True)
     }
     folder = Path(job.output.cases).parent
@@ -30,9 +26,9 @@ def main(job) -> None:
     prepare(
         folder,
         sources,
-        settings["structures"],
-        settings["grid_spacing_mm"],
-        settings["size"],
+        dict(settings["structures"]),
+        settings["orientation"],
+        settings["grid"],
         settings["intensity"],
         settings["split"],
         workers=job.threads,

@@ -1,8 +1,15 @@
-"""Readers of published folder layouts, one file a layout.
+"""Readers of published folder layouts, one file a layout; several data sets may share one.
 
-A layout has `EXAMPLE`, one path to expect below its root; `find_cases(root, bad=None)`, which opens
-no volume; and `read(case) -> Scan`. A caller that passes a list as `bad` gets the cases whose files
-do not add up in it and the rest returned; without one they raise InputError.
+A layout has
+
+- `EXAMPLE`, one path to expect below its root, for messages (or `example(**options)` where it
+  depends on the data set);
+- `find_cases(root, bad=None, **options) -> list[CaseFiles]`, sorted by case and phase, which opens
+  no volume. A caller that passes a list as `bad` gets the cases whose files do not add up in it
+  and the rest returned; without one they raise InputError. `options` are `layout_options` of the
+  data set's file in config/datasets;
+- `read(case, labels) -> Scan`, with `labels` as in the data set's file. Labels in the Scan are
+  those of `scans.label_table(labels)`.
 """
 
 from types import ModuleType

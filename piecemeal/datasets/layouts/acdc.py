@@ -11,7 +11,8 @@ archive (ACDC/database/training/...) or moved up. The 4D cine files are not need
 import re
 from pathlib import Path
 
-from piecemeal.datasets.scans import BadCase, CaseFiles, Scan, found_or_raise, read_nifti_pair
+from piecemeal.datasets.reading.nifti import read_nifti_pair
+from piecemeal.datasets.scans import BadCase, CaseFiles, Labels, Scan, found_or_raise
 from piecemeal.errors import InputError
 
 EXAMPLE = "patient001/Info.cfg"
@@ -55,7 +56,7 @@ def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
     return found_or_raise(cases, found_bad, bad)
 
 
-def read(case: CaseFiles) -> Scan:
+def read(case: CaseFiles, labels: Labels) -> Scan:
     """One frame. Raw labels: 1 right ventricle, 2 myocardium, 3 left ventricle."""
     return read_nifti_pair(case.image, case.labels)
 

@@ -9,7 +9,8 @@ The muscle masks of the paper are not public, so there is no published layout to
 import re
 from pathlib import Path
 
-from piecemeal.datasets.scans import BadCase, CaseFiles, Scan, found_or_raise, read_nifti_pair
+from piecemeal.datasets.reading.nifti import read_nifti_pair
+from piecemeal.datasets.scans import BadCase, CaseFiles, Labels, Scan, found_or_raise
 from piecemeal.errors import InputError
 
 EXAMPLE = "subject001/thigh.nii.gz"
@@ -42,6 +43,6 @@ def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
     return found_or_raise(cases, found_bad, bad)
 
 
-def read(case: CaseFiles) -> Scan:
+def read(case: CaseFiles, labels: Labels) -> Scan:
     """One thigh: bone, quadriceps, flexors, sartorius, fat, adductors, fat between muscles."""
     return read_nifti_pair(case.image, case.labels)

@@ -1,26 +1,19 @@
-"""Phantoms: one writer a layout, each leaving random subjects in that layout's own files.
+"""Phantoms: each writer leaves random subjects in the official layout of a data set.
 
-A writer is a module of this package with
-`write(folder, cases, seed, **options) -> None`; what writers share lives in `drawing`.
+A writer is a module of this package with `write(folder, cases, seed, **options) -> None`; data sets
+say in their file which one draws them, with what options. What writers share lives in `drawing`.
 """
 
-import importlib
-import pkgutil
 from types import ModuleType
 
-from piecemeal.errors import InputError
+from piecemeal import registry
 
 
 def known() -> list[str]:
-    """Names of the layouts that have a phantom writer, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    """Names of the phantom writers, sorted."""
+    return registry.known(__name__)
 
 
 def load(name: str) -> ModuleType:
-    """Return the writer module of layout `name`; InputError names the writers there are."""
-    if name not in known():
-        raise InputError(
-            f"phantom layout {name!r}: expected one of {', '.join(known())}; "
-            "choose one of these, or use the real data as source"
-        )
-    return importlib.import_module(f"{__name__}.{name}")
+    """The writer of this name. Raises InputError that lists the known ones."""
+    return registry.load(__name__, name)

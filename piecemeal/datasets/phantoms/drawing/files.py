@@ -44,11 +44,17 @@ def write_nifti(
     header.set_sform(qform if sform is None else sform, code=1)
     header.set_zooms(spacing)
     image = nib.Nifti1Image(volume.T, None, header)
+    path.write_bytes(gzipped(image.to_bytes(), level=1))
+
+
+def gzipped(content: bytes, level: int = 6) -> bytes:
+    """`content` in gzip form; no file name and no time in its header: same bytes in and out."""
     packed = io.BytesIO()
-    # No file name and no time in the gzip header: the same voxels give the same bytes.
-    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=1, mtime=0) as file:
-        file.write(image.to_bytes())
-    path.write_bytes(packed.getvalue())
+    with gzip.GzipFile(
+        filename="", fileobj=packed, mode="wb", compresslevel=level, mtime=0
+    ) as file:
+        file.write(content)
+    return packed.getvalue()
 
 
 def mark(folder: Path, layout: str, cases: int, seed: int) -> None:

@@ -1,0 +1,213 @@
+"""What a file of config/cohorts says: data sets, structures, grid, intensities, split, annotations.
+
+Axes are (z, y, x) throughout.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from piecemeal.dataset_specs import Modality
+from piecemeal.validation import Name, PositiveInt, Strict
+
+
+class ScoringConfig(Strict):
+    """What happens to a prediction before it is scored."""
+
+    largest_component: list[str] = Field(
+        [], description="structures of which only the largest 6-connected component is kept"
+    )
+
+
+class Complete(Strict):
+    """Everything that the data set declares is drawn."""
+
+    kind: Literal["complete"]
+
+
+class SuperLabel(Strict):
+    """Some structures are merged into one label."""
+
+    kind: Literal["super_label"]
+    merged: list[list[str]] = Field(description="groups of structures drawn as one")
+
+
+class Partial(Strict):
+    """Only some structures are drawn; the others may be anywhere that is not drawn."""
+
+    kind: Literal["partial"]
+    annotated: list[str] = Field(description="structures that are drawn")
+
+
+class SparseSlices(Strict):
+    """Only some slices are drawn."""
+
+    kind: Literal["sparse_slices"]
+    fraction: float = Field(gt=0, le=1, description="share of the slices that is drawn")
+    axis: Literal[0, 1, 2] = Field(0, description="slice axis of (z, y, x)")
+    seed: int = Field(description="which slices")
+
+
+class Unlabelled(Strict):
+    """Nothing is drawn."""
+
+    kind: Literal["unlabelled"]
+
+
+Protocol = Annotated[
+    Complete | SuperLabel | Partial | SparseSlices | Unlabelled, Field(discriminator="kind")
+]
+
+
+class AnnotationConfig(Strict):
+    """What the annotators of the two halves of a cohort are taken to have said."""
+
+    description: str = Field(description="one line for tables and report")
+    half1: Protocol | None = Field(description="protocol of the first half; null drops it")
+    half2: Protocol | None = Field(description="protocol of the second half; null drops it")
+    known: Literal["declared", "present"] = Field(
+        "declared",
+        description="which structures a voxel without a label is known not to be: those that the "
+        "data set declares, or only those that occur in the scan (Chen et al. 2024, released code)",
+    )
+
+
+class ZScore(Strict):
+    """Zero mean and unit standard deviation over the volume."""
+
+    kind: Literal["zscore"]
+
+
+class Window(Strict):
+    """Clipped to [low, high] and scaled linearly to `scale`."""
+
+    kind: Literal["window"]
+    low: float = Field(description="HU")
+    high: float = Field(description="HU")
+    scale: tuple[float, float] = Field((0.0, 1.0), description="what low and high become")
+
+
+class Percentiles(Strict):
+    """As a window between two percentiles of the volume."""
+
+    kind: Literal["percentiles"]
+    low: float = Field(1.0, ge=0, le=100, description="percentile")
+    high: float = Field(99.0, ge=0, le=100, description="percentile")
+    above: float | None = Field(0.0, description="of the voxels above this; null: of all")
+    scale: tuple[float, float] = Field((0.0, 1.0), description="what low and high become")
+
+
+Intensity = Annotated[ZScore | Window | Percentiles, Field(discriminator="kind")]
+
+
+def _in_plane(value: Any) -> Any:
+    """One number is for rows and columns; slices then stay as they are."""
+    return value if isinstance(value, list | tuple | dict) else (None, value, value)
+
+
+Millimetres = Annotated[float, Field(gt=0)]
+
+
+class GridConfig(Strict):
+    """The common grid; one number instead of three is in-plane, (null, number, number)."""
+
+    spacing_mm: Annotated[
+        tuple[Millimetres | None, Millimetres | None, Millimetres | None],
+        BeforeValidator(_in_plane),
+    ] = Field((None, None, None), description="voxel size; null: the scan's own")
+    size: Annotated[
+        tuple[PositiveInt | None, PositiveInt | None, PositiveInt | None],
+        BeforeValidator(_in_plane),
+    ] = Field((None, None, None), description="voxels; null: as many as cover the scan")
+    fit: bool = Field(
+        False, description="stretch an axis without spacing_mm to its size, whatever its voxels"
+    )
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> GridConfig:
+        stretched = [
+            size is not None and spacing is None
+            for size, spacing in zip(self.size, self.spacing_mm, strict=True)
+        ]
+        if self.fit and not any(stretched):
+            raise ValueError("`fit` stretches axes with a size and without spacing_mm; none is so")
+        return self
+
+
+class Counts(Strict):
+    """How many patients of a data set go where."""
+
+    train: int = Field(ge=0, description="patients to train on")
+    validation: int = Field(ge=0, description="patients to choose the model on")
+    test: int = Field(ge=0, description="patients to score")
+
+
+class SplitConfig(Strict):
+    """Which patients train, validate and test: counts a data set, or a committed file."""
+
+    seed: int = Field(description="seed of the split and of the halves")
+    train: PositiveInt | None = Field(None, description="patients of each data set to train on")
+    validation: PositiveInt | None = Field(None, description="to choose the model on")
+    test: PositiveInt | None = Field(None, description="to score")
+    datasets: dict[Name, Counts] = Field({}, description="data sets with counts of their own")
+    file: Name | None = Field(None, description="config/splits/<file>.csv instead of counts")
+    validation_share: float | None = Field(
+        None, gt=0, lt=1, description="share of a file's training patients to validate on"
+    )
+    twins: Literal["separate", "keep"] = Field(
+        "separate",
+        description="the same scan in several data sets: out of training if another is tested on",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SplitConfig:
+        counts = (self.train, self.validation, self.test)
+        if self.file and (any(counts) or self.datasets):
+            raise ValueError("give `file`, or counts, not both")
+        if not self.file and not all(counts):
+            raise ValueError("give `train`, `validation` and `test`, or a `file`")
+        if self.validation_share and not self.file:
+            raise ValueError("`validation_share` goes with a `file`")
+        return self
+
+
+class CohortConfig(Strict):
+    """Data sets brought to one grid, with one list of structures, and their annotations."""
+
+    title: str = Field(description="name in tables and figures")
+    datasets: list[Name] = Field(min_length=1, description="names of files in config/datasets")
+    structures: list[str] = Field(min_length=1, description="class ids 1, 2, ... in this order")
+    merged: dict[str, list[str]] = Field(
+        {}, description="structure of the cohort -> structures of the data sets that make it up"
+    )
+    orientation: Literal["file", "canonical"] = Field(
+        description="voxel order: the file's, or turned so that z runs up, y back and x to the left"
+    )
+    grid: GridConfig
+    intensity: dict[Modality, Intensity] = Field(
+        min_length=1, description="modality -> normalisation of a volume"
+    )
+    split: SplitConfig
+    annotations: dict[Name, AnnotationConfig]
+    scoring: ScoringConfig = ScoringConfig()
+
+    @model_validator(mode="after")
+    def _structures_exist(self) -> CohortConfig:
+        named = [*self.scoring.largest_component, *self.merged]
+        for annotation in self.annotations.values():
+            for half in (annotation.half1, annotation.half2):
+                if isinstance(half, SuperLabel):
+                    named += [s for group in half.merged for s in group]
+                elif isinstance(half, Partial):
+                    named += half.annotated
+        if unknown := sorted(set(named) - set(self.structures)):
+            raise ValueError(f"unknown structures {unknown}; allowed: {self.structures}")
+        if unknown := sorted(set(self.split.datasets) - set(self.datasets)):
+            raise ValueError(f"split.datasets: unknown {unknown}; allowed: {self.datasets}")
+        return self
+
+    def parts(self) -> dict[str, list[str]]:
+        """Structure of the cohort -> structures of the data sets that make it up, in order."""
+        return {name: self.merged.get(name, [name]) for name in self.structures}

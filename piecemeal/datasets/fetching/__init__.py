@@ -1,0 +1,1 @@
+"""Getting archives: over the network or by hand, checked, and unpacked without trusting them."""

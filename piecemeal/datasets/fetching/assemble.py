@@ -1,0 +1,177 @@
+"""From the archives of a data set to its official layout on disk.
+
+downloads/<archive>          fetched or placed by hand, and checked; kept, and shared by all scales
+downloads/checksums.json     what was checked, and how
+folder/parts/<n>             one archive unpacked; survives a process that is killed
+folder/download              all of them, in the official layout; appears when it is whole
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from piecemeal.datasets.fetching.archives import extract
+from piecemeal.datasets.fetching.checksums import Expected
+from piecemeal.datasets.fetching.download import obtain
+from piecemeal.datasets.fetching.partial import check_free_space, needed_bytes
+from piecemeal.datasets.members import safe_name
+from piecemeal.errors import InputError
+
+log = logging.getLogger(__name__)
+
+_SERIES = re.compile(r"\d+(?:\.\d+)+")  # a DICOM UID
+
+
+class Wanted(NamedTuple):
+    """One file to get: its name below `downloads`, mirrors, and what its archive says of it."""
+
+    name: str
+    urls: list[str]
+    archive: Mapping[str, Any]
+
+
+def wanted_files(archives: Sequence[Mapping[str, Any]]) -> Iterator[Wanted]:
+    """Every file that the archives (as in dataset_specs) stand for, numbered ones one by one."""
+    for archive in archives:
+        if not archive["numbers"]:
+            yield Wanted(archive["name"], list(archive["urls"]), archive)
+        for first, last in archive["numbers"]:
+            for number in range(first, last + 1):
+                urls = [url.format(number=number) for url in archive["urls"]]
+                yield Wanted(archive["name"].format(number=number), urls, archive)
+
+
+def assemble(
+    folder: Path,
+    archives: Sequence[Mapping[str, Any]],
+    downloads: Path,
+    homepage: str = "",
+    **options: Any,
+) -> Path:
+    """Fetch, check and unpack the archives; returns the folder in the official layout.
+
+    homepage: for the message about what a person has to place by hand; options: those of
+    `download`. What was fetched or unpacked before is kept. Raises InputError that says what is
+    missing, wrong or refused.
+    """
+    files = list(wanted_files(archives))
+    _check_space(downloads, files)
+    for number, file in enumerate(files, start=1):
+        log.info("%s (%d of %d)", file.name, number, len(files))
+        _obtain(downloads, file.name, file.urls, file.archive, homepage, options)
+    whole = folder / "download"
+    partial, parts = folder / "download.partial", folder / "parts"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(whole, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for number, file in enumerate(files):
+        place = partial / _below(downloads, file.archive["into"])
+        if file.archive["unpack"] == "no":
+            _link(downloads / file.name, place / file.name)
+        elif file.archive["unpack"] == "tcia":
+            for series in _series(downloads / file.name, file, homepage, options):
+                extract(series, place / series.stem, kind="zip")
+        else:
+            part = parts / str(number)
+            if not part.exists():
+                password = os.environ.get(file.archive["password_from"] or " ")
+                kind = file.archive["unpack"]
+                extract(downloads / file.name, part, kind=kind, password=password)
+            _merge(part, place)
+    partial.rename(whole)
+    shutil.rmtree(parts, ignore_errors=True)
+    return whole
+
+
+def _obtain(
+    downloads: Path,
+    name: str,
+    urls: list[str],
+    archive: Mapping[str, Any],
+    homepage: str,
+    options: Mapping[str, Any],
+) -> None:
+    expected = Expected(archive["bytes"], archive["sha256"], archive["md5"])
+    target = downloads / _below(downloads, name)
+    where = {"by_hand": archive["by_hand"], "homepage": homepage}
+    obtain(target, urls, expected, downloads / "checksums.json", **where, **options)
+
+
+def _below(downloads: Path, name: str) -> Path:
+    return Path(safe_name(downloads, name))
+
+
+def _check_space(downloads: Path, files: Sequence[Wanted]) -> None:
+    """Refuse to start what cannot end: the sizes of all files that are not there yet."""
+    missing = [
+        needed_bytes(downloads / file.name, size)
+        for file in files
+        if not (downloads / file.name).exists() and (size := size_of(file.archive))
+    ]
+    if missing:
+        downloads.mkdir(parents=True, exist_ok=True)
+        check_free_space(downloads, sum(missing), f"{len(missing)} archives")
+
+
+def size_of(archive: Mapping[str, Any]) -> int | None:
+    """Bytes of one file of an archive (as in dataset_specs): published, or about; None: unknown."""
+    if archive["bytes"] or not archive["approximate_gb"]:
+        return archive["bytes"]
+    numbers = sum(last - first + 1 for first, last in archive["numbers"]) or 1
+    return int(archive["approximate_gb"] * 1e9 / numbers)
+
+
+def _series(
+    manifest: Path, file: Wanted, homepage: str, options: Mapping[str, Any]
+) -> Iterator[Path]:
+    """The zip of every DICOM series that a manifest of The Cancer Imaging Archive lists."""
+    text = manifest.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines()]
+    series = [line for line in lines if _SERIES.fullmatch(line)]
+    if not series:
+        raise InputError(
+            f"{manifest}: expected a manifest with one series UID a line, found none; delete the "
+            "file and fetch it again"
+        )
+    # Zipped as they are asked for: neither size nor sum is the same each time.
+    unknown = file.archive | {"bytes": None, "sha256": None, "md5": None}
+    for uid in series:
+        name = f"{Path(file.name).stem}/{uid}.zip"
+        url = file.archive["series_url"].format(uid=uid)
+        _obtain(manifest.parent, name, [url], unknown, homepage, options)
+        yield manifest.parent / name
+
+
+def _link(file: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(file.absolute())
+
+
+def _merge(part: Path, place: Path) -> None:
+    """Move what an archive held to `place`; two archives may fill the same folders."""
+    place.mkdir(parents=True, exist_ok=True)
+    for entry in sorted(part.iterdir()):
+        target = place / entry.name
+        if entry.is_dir() and target.is_dir():
+            _merge(entry, target)
+        elif target.exists():
+            raise InputError(
+                f"{target}: is in two archives of the data set; expected it in one: check "
+                "`archives` in its file in config/datasets"
+            )
+        else:
+            # Copies share the bytes: a part stays whole until everything is.
+            _share(entry, target)
+
+
+def _share(entry: Path, target: Path) -> None:
+    if entry.is_dir():
+        shutil.copytree(entry, target, copy_function=os.link)
+    else:
+        os.link(entry, target)

@@ -1,0 +1,248 @@
+"""The part of the plan that is about data: raw data sets, prepared cohorts, annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from piecemeal import config as c
+from piecemeal.cohort_specs import CohortConfig
+from piecemeal.dataset_specs import DatasetConfig
+from piecemeal.errors import InputError
+from piecemeal.papers import PaperFolder, PaperRun, load_paper
+from piecemeal.provenance import file_sha256, short_hash, source_hash
+from piecemeal.registry import known
+from piecemeal.validation import load_model, load_yaml, validate
+
+# What of an archive decides the data: where it is fetched from does not.
+IDENTITY = ("name", "sha256", "md5", "unpack", "into", "numbers")
+# What of a data set's file decides how its scans are prepared, labels apart.
+OF_DATASET = ("layout", "layout_options", "modality", "other_modality")
+OF_DATASET += ("sides", "side_check", "unit_spacing")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One thing a rule makes: its hash, and the settings it is made from."""
+
+    hash: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one scale asks for. Keys are what the wildcards of the rules say.
+
+    raw: data set; prepared: cohort; annotated: "cohort/annotation"; runs and scores:
+    "cohort/annotation/method/seed<k>-<hash>"; papers: paper -> [{"arm": ..., "run": ...}].
+    """
+
+    scale: str
+    raw: dict[str, Unit]
+    prepared: dict[str, Unit]
+    annotated: dict[str, Unit]
+    runs: dict[str, Unit]
+    scores: dict[str, Unit]
+    papers: dict[str, list[dict[str, str]]]
+
+
+class DataPlanner:
+    """Reads `root`/config; `overrides` are keys of config/config.yaml, as given by `--config`."""
+
+    def __init__(self, root: Path = Path(), overrides: dict[str, Any] | None = None):
+        self.folder = root / "config"
+        self._read: dict[Path, Any] = {}
+        self.main = self._main(overrides or {})
+
+    def _load(self, read: Callable[..., Any], path: Path, *model: type) -> Any:
+        """What `read` makes of `path`: read once, as every run asks for the same few files."""
+        if path not in self._read:
+            self._read[path] = read(path, *model)
+        return self._read[path]
+
+    def _main(self, overrides: dict[str, Any]) -> c.MainConfig:
+        path, local = self.folder / "config.yaml", self.folder / "local.yaml"
+        merged = dict(validate(load_yaml(path), c.MainConfig, path).model_dump(mode="json"))
+        if local.exists():
+            changes = load_yaml(local) or {}
+            if not isinstance(changes, dict):
+                raise InputError(
+                    f"{local}: expected keys of {path}, as in `local: {{acdc: /path}}`"
+                )
+            validate({**merged, **changes}, c.MainConfig, local)
+            merged |= changes
+        return validate({**merged, **overrides}, c.MainConfig, "--config")
+
+    def scale(self, name: str) -> c.ScaleConfig:
+        """The scale `name`."""
+        return self._load(load_model, self.folder / "scales" / f"{name}.yaml", c.ScaleConfig)
+
+    def cohort(self, name: str) -> CohortConfig:
+        """The cohort `name`, as at the scale `paper`."""
+        return self._load(load_model, self.folder / "cohorts" / f"{name}.yaml", CohortConfig)
+
+    def dataset(self, name: str) -> DatasetConfig:
+        """The data set `name`."""
+        return self._load(load_model, self.folder / "datasets" / f"{name}.yaml", DatasetConfig)
+
+    def paper(self, key: str) -> PaperFolder:
+        """The paper `key`."""
+        return self._load(load_paper, self.folder / "papers" / key)
+
+    def _check_names(self, scale: c.ScaleConfig, where: Path) -> None:
+        """A misspelt name in a scale would silently change nothing."""
+        for network in scale.networks:
+            plugin("piecemeal.networks", network, where, "networks")
+        for key, folder in (("cohorts", "cohorts"), ("sources", "datasets")):
+            allowed = sorted(path.stem for path in (self.folder / folder).glob("*.yaml"))
+            if unknown := sorted(set(getattr(scale, key)) - set(allowed)):
+                raise InputError(f"{where}: key '{key}': unknown {unknown}; allowed: {allowed}")
+
+    def _unit(self, decides: dict[str, Any], *modules: str, **more: Any) -> Unit:
+        """The unit that `decides` and the code of `modules` decide; `more` is for its job only."""
+        source = source_hash(*modules)
+        code = self.main.equivalent_code.get(source, source)
+        found = short_hash(decides | {"code": code})
+        code_of_job = {"code": code, "source_hash": source, "modules": list(modules)}
+        return Unit(found, decides | {"hash": found} | more | code_of_job)
+
+    def _raw(self, plan: Plan, scale: c.ScaleConfig, name: str) -> Unit:
+        if name in plan.raw:
+            return plan.raw[name]
+        file = self.folder / "datasets" / f"{name}.yaml"
+        dataset = self.dataset(name)
+        if name not in scale.sources:
+            where = self.folder / "scales" / f"{plan.scale}.yaml"
+            raise InputError(f"{where}: key 'sources': says nothing about data set '{name}'")
+        source = scale.sources[name]
+        decides: dict[str, Any] = {
+            "dataset": name,
+            "layout": dataset.layout,
+            "layout_options": dataset.layout_options,
+            "source": source.model_dump(mode="json"),
+        }
+        more: dict[str, Any] = {}  # not in the hash: what is there is checked by its content
+        modules = [
+            "workflow.scripts.fetch",
+            plugin("piecemeal.datasets.layouts", dataset.layout, file, "layout"),
+        ]
+        if isinstance(source, c.PhantomSource):
+            writer = dataset.phantom.writer
+            modules.append(plugin("piecemeal.datasets.phantoms", writer, file, "phantom.writer"))
+            decides["phantom"] = dataset.phantom.model_dump()
+        elif isinstance(source, c.DownloadSource):
+            if not dataset.archives:
+                raise InputError(
+                    f"{file}: key 'archives': {dataset.title} has none ({dataset.access}); let the "
+                    f"scale '{plan.scale}' draw its phantom instead"
+                )
+            archives = [archive.model_dump() for archive in dataset.archives]
+            decides["archives"] = [{key: a[key] for key in IDENTITY} for a in archives]
+            more = {
+                "downloads": str(self.main.downloads / name),
+                "all_of_archives": archives,
+                "homepage": dataset.homepage,
+            }
+        elif name in self.main.local:
+            more = {"path": str(self.main.local[name])}
+        else:
+            raise InputError(
+                f"{self.folder / 'local.yaml'}: key 'local.{name}': missing; the scale "
+                f"'{plan.scale}' reads {dataset.title} from a folder of yours; write there\n"
+                f"local:\n  {name}: /path/to/the/folder\n({dataset.access}: {dataset.homepage})"
+            )
+        plan.raw[name] = self._unit(decides, *modules, **more)
+        return plan.raw[name]
+
+    def _prepared(self, plan: Plan, scale: c.ScaleConfig, name: str) -> Unit:
+        if name in plan.prepared:
+            return plan.prepared[name]
+        cohort, change = self.cohort(name), scale.cohorts[name]
+        datasets, modules = {}, ["workflow.scripts.prepare"]
+        for d in cohort.datasets:
+            dataset = self.dataset(d)
+            raw = self._raw(plan, scale, d)
+            phantom = isinstance(scale.sources[d], c.PhantomSource)
+            content = dataset.model_dump(mode="json")
+            datasets[d] = {
+                "raw": raw.hash,
+                **{key: content[key] for key in OF_DATASET},
+                # A list, because the later of two overlapping masks wins.
+                "labels": [[raw_value, name] for raw_value, name in dataset.labels.items()],
+                # Known bad scans are real ones; a phantom has other subjects.
+                "exclude": {} if phantom else dataset.exclude,
+                "limit": raw.settings["source"].get("limit"),
+                "patients": raw.settings["source"].get("patients"),
+            }
+            modules.append(f"piecemeal.datasets.layouts.{dataset.layout}")
+        split = (change.split or cohort.split).model_dump(mode="json")
+        if split["file"]:
+            split["file"] = str(self.folder / "splits" / f"{split['file']}.csv")
+            split["file_sha256"] = self._load(_digest, Path(split["file"]))
+        decides = {
+            "cohort": name,
+            "datasets": datasets,
+            # Lists, because the order decides the class ids.
+            "structures": [[one, parts] for one, parts in cohort.parts().items()],
+            "orientation": cohort.orientation,
+            "grid": (change.grid or cohort.grid).model_dump(mode="json"),
+            "intensity": {
+                modality: how.model_dump(mode="json") for modality, how in cohort.intensity.items()
+            },
+            "split": split,
+        }
+        plan.prepared[name] = self._unit(decides, *modules)
+        return plan.prepared[name]
+
+    def _annotated(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun) -> Unit:
+        key = f"{arm.cohort}/{arm.annotation}"
+        if key in plan.annotated:
+            return plan.annotated[key]
+        cohort = self.cohort(arm.cohort)
+        if arm.annotation not in cohort.annotations:
+            raise InputError(
+                f"{self.folder / 'cohorts' / arm.cohort}.yaml: key 'annotations': has no "
+                f"'{arm.annotation}', which a runs.tsv asks for; there are: "
+                f"{sorted(cohort.annotations)}"
+            )
+        annotation = cohort.annotations[arm.annotation]
+        ids = {name: i for i, name in enumerate(cohort.structures, start=1)}
+        decides = {
+            "prepared": self._prepared(plan, scale, arm.cohort).hash,
+            "structures": cohort.structures,
+            "halves": [_protocol(half, ids) for half in (annotation.half1, annotation.half2)],
+            "known": annotation.known,
+        }
+        plan.annotated[key] = self._unit(decides, "workflow.scripts.annotate")
+        return plan.annotated[key]
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError:
+        there = sorted(p.stem for p in path.parent.glob("*.csv"))
+        raise InputError(f"{path}: no such split; in that folder there are: {there}") from None
+
+
+def plugin(package: str, name: str, where: Path, key: str) -> str:
+    """The module of a plug-in that `key` of the file `where` names; InputError if there is none."""
+    if name not in (names := known(package)):
+        raise InputError(
+            f"{where}: key '{key}': {package} has no '{name}'; allowed: {', '.join(names)}"
+        )
+    return f"{package}.{name}"
+
+
+def _protocol(protocol: Any, ids: dict[str, int]) -> dict[str, Any] | None:
+    """A protocol with class ids in place of the names of structures."""
+    if protocol is None:
+        return None
+    content = protocol.model_dump()
+    if "merged" in content:
+        content["merged"] = [[ids[s] for s in group] for group in content["merged"]]
+    if "annotated" in content:
+        content["annotated"] = [ids[s] for s in content["annotated"]]
+    return content

@@ -1,0 +1,120 @@
+"""The quality page of a cohort: every prepared case with its outlines, to be looked through."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.provenance import write_text
+from piecemeal.publishing.thumbnails import outline_colours, thumbnail
+
+
+class Tile(NamedTuple):
+    """One scan on the page: its row of cases.csv, its volumes in ml, its picture."""
+
+    row: Mapping[str, Any]
+    volumes: Mapping[str, str]
+    picture: str
+
+
+class Source(NamedTuple):
+    """One data set of the cohort: what the page says of it, its rows in short, its scans."""
+
+    name: str
+    title: str
+    phantom: bool
+    summary: Mapping[str, str]
+    tiles: Sequence[Tile]
+
+
+def write_page(
+    path: Path,
+    cohort: Mapping[str, Any],
+    prepared: Path,
+    phantoms: Iterable[str],
+    workers: int = 1,
+) -> None:
+    """Write the page of a prepared cohort.
+
+    cohort: title, structures, orientation, and `datasets` {name: title}; phantoms: data sets that
+    are drawn. Raises InputError if the cohort is not prepared.
+    """
+    cases = read_cases(prepared)
+    structures = list(cohort["structures"])
+    colours = outline_colours(structures)
+    upright = cohort["orientation"] == "canonical"
+    folders = [prepared / row.dataset / row.scan for row in cases.itertuples()]
+    picture = partial(_picture, colours=list(colours.values()), upright=upright)
+    pictures = _each(picture, folders, workers)
+    tiles = [
+        Tile(row, _volumes(row), shown)
+        for row, shown in zip(cases.to_dict("records"), pictures, strict=True)
+    ]
+    drawn = set(phantoms)
+    sources = [
+        Source(
+            name,
+            title,
+            name in drawn,
+            _summary(cases[cases["dataset"] == name]),
+            [tile for tile in tiles if tile.row["dataset"] == name],
+        )
+        for name, title in cohort["datasets"].items()
+    ]
+    loader = jinja2.PackageLoader("piecemeal.publishing")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    page = environment.get_template("quality.html.j2")
+    write_text(
+        path,
+        page.render(
+            title=cohort["title"],
+            sources=sources,
+            colours={name: "#{:02x}{:02x}{:02x}".format(*c) for name, c in colours.items()},
+        ),
+    )
+
+
+def _each(function: Any, folders: Sequence[Path], workers: int) -> list[str]:
+    if workers <= 1:
+        return [function(folder) for folder in folders]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(function, folders, chunksize=8))
+
+
+def _picture(folder: Path, colours: Sequence[tuple[int, int, int]], upright: bool) -> str:
+    scan = PreparedScan(folder)
+    labels = None if scan.labels is None else np.asarray(scan.labels)
+    spacing = scan.geometry.grid_spacing
+    return thumbnail(np.asarray(scan.image), labels, spacing, colours, upright=upright)
+
+
+def _volumes(row: Mapping[str, Any]) -> dict[str, str]:
+    names, volumes = row["present"].split(";"), row["volumes_ml"].split(";")
+    return dict(zip(names, volumes, strict=True)) if row["present"] else {}
+
+
+def _summary(cases: pd.DataFrame) -> dict[str, str]:
+    """What the rows of one data set have in common, in words."""
+    splits = cases.groupby("split")["case"].nunique()
+    sizes = {
+        f"{axis}": f"{cases[f'{kind}_{axis}'].min():.3g} to {cases[f'{kind}_{axis}'].max():.3g}"
+        for kind in ("spacing",)
+        for axis in "zyx"
+    }
+    declared = sorted({name for cell in cases["declared"] for name in cell.split(";") if name})
+    return {
+        "patients": ", ".join(f"{count} {split}" for split, count in splits.items()),
+        "scans": str(len(cases)),
+        "modality": ", ".join(sorted(set(cases["modality"]))),
+        "voxels (mm)": " x ".join(sizes.values()) + " (z, y, x)",
+        "labels": ", ".join(declared) or "none",
+    }
