@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from piecemeal.datasets import layouts
-from piecemeal.datasets.grid import GridSpec, resample_to_grid
+from piecemeal.datasets.grid import GridSpec, Shape, Spacing, resample_to_grid
 from piecemeal.datasets.intensity import normalise
 from piecemeal.datasets.leakage import fingerprint
 from piecemeal.datasets.orientation import to_canonical
@@ -33,8 +33,7 @@ from piecemeal.provenance import write_text
 
 log = logging.getLogger(__name__)
 
-# Resampled labels change volumes by a few per cent; less than this means a cut.
-KEPT_FRACTION = 0.95
+KEPT_FRACTION = 0.95  # of the labelled voxels; below it a scan is reported as cut by the grid
 CANONICAL = "LPS"  # arrays (z, y, x): up, back, to the patient's left
 
 
@@ -135,7 +134,7 @@ def _store(job: Job, source: dict[str, str]) -> dict[str, Any]:
         arrays["reference"] = labelled.ids
         arrays["labels"] = resample_to_grid(labelled.ids, *geometry, order=0)
         volumes = _volumes_ml(labelled.ids, scan.spacing, settings["structures"])
-        _warn_if_cut(arrays, scan.spacing, spacing, case)
+        _warn_if_cut(labelled.ids, scan.spacing, (shape, spacing), case.scan)
     record = {
         "native_shape": list(scan.image.shape),
         "spacing": list(scan.spacing),
@@ -226,9 +225,7 @@ def _split_sides(
     return notes
 
 
-def _volumes_ml(
-    ids: np.ndarray, spacing: tuple[float, float, float], structures: list
-) -> dict[str, float]:
+def _volumes_ml(ids: np.ndarray, spacing: Spacing, structures: list) -> dict[str, float]:
     """Volume in ml of every class that occurs, in the order of the classes."""
     counts = np.zeros(len(structures) + 1, np.int64)
     for plane in ids:
@@ -241,14 +238,13 @@ def _volumes_ml(
     }
 
 
-def _warn_if_cut(
-    arrays: dict,
-    spacing: tuple[float, float, float],
-    grid_spacing: tuple[float, float, float],
-    case: CaseFiles,
-) -> None:
+def _warn_if_cut(ids: np.ndarray, spacing: Spacing, grid: tuple[Shape, Spacing], name: str) -> None:
     """Log a scan whose structures reach beyond the grid: no prediction can find that part."""
-    native = np.count_nonzero(arrays["reference"]) * np.prod(spacing)
-    kept = np.count_nonzero(arrays["labels"]) * np.prod(grid_spacing) / native if native else 1.0
+    inside = []
+    for voxels, mm, size, step in zip(ids.shape, spacing, *grid, strict=True):
+        from_middle = np.abs(np.arange(voxels) - (voxels - 1) / 2) * mm
+        inside.append(from_middle <= size * step / 2 + 1e-6)
+    whole = np.count_nonzero(ids)
+    kept = np.count_nonzero(ids[np.ix_(*inside)]) / whole if whole else 1.0
     if kept < KEPT_FRACTION:
-        log.warning("%s: only %.0f %% of the labelled volume fits the grid", case.scan, 100 * kept)
+        log.warning("%s: only %.0f %% of the labelled volume fits the grid", name, 100 * kept)

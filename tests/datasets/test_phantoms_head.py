@@ -140,6 +140,14 @@ def test_openkbp_keeps_of_some_patients_strips_only(patients):
     assert min(least.values()) < 120 < 400 < max(least.values())
 
 
+def test_openkbp_keeps_the_image_under_every_contour(patients):
+    for image, labels, *_ in patients.values():
+        for value in np.unique(labels[labels > 0]):
+            drawn = (labels == value).any((0, 1))
+            seen = ((labels == value) & (image > openkbp.PADDING)).any((0, 1))
+            np.testing.assert_array_equal(drawn, seen)
+
+
 def test_openkbp_more_patients_leave_earlier_ones_alone(kbp, tmp_path):
     openkbp.write(tmp_path, 2, 3)
     few, many = hashes(tmp_path), hashes(kbp)

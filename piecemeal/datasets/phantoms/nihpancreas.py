@@ -5,8 +5,8 @@
 
 As published by Roth et al. (TCIA 2016): rows of a slice run towards the front of the patient
 (orientation 1\\0\\0\\0\\-1\\0), slices are numbered from the head down, and labels are stored left,
-front, down. Subject 25 has labels but no images. Every UID follows from the voxels' origin in
-(seed, case), and no date tells when the files were drawn.
+front, down. Subject 25 has labels but no images. UIDs are made from seed and case, and the dates
+are always the same.
 """
 
 import hashlib

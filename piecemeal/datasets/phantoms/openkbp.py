@@ -4,8 +4,8 @@ folder/dataset.json, annotated.json, imagesTr/openkbp_NNN.nii.gz and labelsTr/op
 the public set (Babier et al., Med Phys 2021) as a task of the Segmentation Decathlon. Voxel axes
 run to the back, to the left and down; values are Hounsfield units, -1024 outside the body. A
 structure that annotated.json does not name for a patient is unknown there: its voxels are 0. In
-some patients only the slices with dose were kept, beyond them nothing but strips around cord and
-gullet.
+some patients only the slices with dose were kept, beyond them nothing but what lies in or next to
+an organ.
 """
 
 import json
@@ -26,7 +26,7 @@ DRAWN = (
     *("brainstem", "spinal cord", "right parotid", "left parotid"),
     *("esophagus", "larynx", "mandible"),
 )
-BRAINSTEM, CORD, ESOPHAGUS = 1, 2, 5
+CORD, ESOPHAGUS = 2, 5
 PADDING = -1024
 # Which structures (by label) were outlined together, and in how many of 150 patients.
 OUTLINED = {
@@ -105,9 +105,11 @@ def _pick(rng: np.random.Generator, table) -> object:
 
 
 def _end_contours(rng: np.random.Generator, labels: np.ndarray, z: np.ndarray) -> None:
-    """Cord and gullet are outlined down to some slice only, in place."""
+    """Cord and gullet are outlined down to some slice only, at least over 35 mm, in place."""
     for label, lowest, spread in ((CORD, -207, 32), (ESOPHAGUS, -203, 22)):
-        below = labels[z < rng.normal(lowest, spread)]
+        end = rng.normal(lowest, spread)
+        drawn = z[(labels == label).any((1, 2))]
+        below = labels[z < min(end, drawn.max(initial=-np.inf) - 35)]
         below[below == label] = 0
         labels[: len(below)] = below
 
@@ -118,8 +120,7 @@ def _dosed(
     """Mask of what is left of a patient of whom only the slices with dose were kept."""
     larynx = subject.neck.height(subject.neck.larynx[0])
     slab = (z > larynx - rng.uniform(-8, 18)) & (z < rng.uniform(12, 60))
-    strip = binary_dilation(np.isin(labels, (BRAINSTEM, CORD, ESOPHAGUS)), np.ones((1, 3, 3)))
-    return slab | strip
+    return slab | binary_dilation(labels > 0, np.ones((1, 3, 3)))
 
 
 def _turned(

@@ -41,7 +41,7 @@ NAMES = "liver spleen left_kidney right_kidney stomach gallbladder esophagus pan
     "colon intestine adrenal rectum bladder Head_of_femur_L Head_of_femur_R"
 )
 PROTOCOL = studies.Protocol(
-    "word", region="abdomen_pelvis", phases=("native", "portal"), noise=(5, 9), margin_mm=(20, 40)
+    "word", region="abdomen_pelvis", phases=("native", "portal"), noise=(4, 7), margin_mm=(25, 45)
 )
 CODES = "LPS"
 PARTS = ("Tr", "Tr", "Tr", "Val", "Tr", "Ts", "Tr")

@@ -208,8 +208,8 @@ def knee(rng: np.random.Generator, side: int) -> Limb:
     lines = {
         "condyles": [(16, 36, -23), (17, 33, 23)],
         "plateau": [(-7, 4, -34), (-7, 4, 34)],
-        "femur": [(30, 0, 0), (105, -4, 4)],
-        "tibia": [(-10, 2, 0), (-105, 4, 0)],
+        "femur": [(30, 0, 0), (92, -3, 3)],
+        "tibia": [(-10, 2, 0), (-92, 3, 0)],
     }
     landmarks = {name: place.put(points) for name, points in lines.items()}
     return Limb(tuple(parts), landmarks, ((-120, -95, -92), (120, 95, 92)))

@@ -39,7 +39,7 @@ def foot(rng: np.random.Generator, side: int) -> Limb:
         parts += _ray(place, np.array(base), np.array(head), radii, number)
         if number < len(names):
             landmarks[names[number]] = place.put([base, head])
-    return Limb(tuple(parts), landmarks, ((-95, -225, -70), (95, 85, 70)))
+    return Limb(tuple(parts), landmarks, ((-95, -225, -80), (95, 85, 80)))
 
 
 def _outline(place: Placing, fat: float) -> Solid:
