@@ -123,9 +123,14 @@ def _unpack_zip(archive: Path, partial: Path, password: str | None, limit: int |
 def _unpack_tar(archive: Path, partial: Path, password: str | None, limit: int | None) -> None:
     with tarfile.open(archive) as source:
         for name, entry in _prepared(archive, partial, _tar_entries(source), limit).items():
-            tarfile.data_filter(entry.source, str(partial))  # a second opinion, raises TarError
+            # A second opinion, which raises TarError; Python has it from 3.11.4 on.
+            getattr(tarfile, "data_filter", _no_opinion)(entry.source, str(partial))
             with _reading(archive, entry), source.extractfile(entry.source) as content:
                 _write(content, entry, partial / name)
+
+
+def _no_opinion(member: tarfile.TarInfo, folder: str) -> None:
+    pass
 
 
 def _unpack_7z(archive: Path, partial: Path, password: str | None, limit: int | None) -> None:
