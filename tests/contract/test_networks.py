@@ -49,7 +49,8 @@ def cases() -> list[Case]:
     for name in NAMES:
         module = registry.load("piecemeal.networks", name)
         options = inspect.signature(module.build).parameters
-        tasks = options["tasks"].default if "tasks" in options else None
+        default = options["tasks"].default if "tasks" in options else None
+        tasks = SMALL.get(name, {}).get("tasks", default)
         if "dimensions" in options:
             choices = [(2, {"dimensions": 2}), (3, {"dimensions": 3})]
         else:

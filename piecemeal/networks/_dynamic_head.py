@@ -1,0 +1,74 @@
+"""The dynamic head of DoDNet (Zhang et al., CVPR 2021, section 3.3), for any backbone.
+
+Weights and biases of three 1x1(x1) convolutions, 8 to 8 to 8 to the channels of one task, are not
+learned but computed, for every image: by one linear layer, the controller, from the backbone's
+deepest map averaged over space and from the number of the task as one-hot vector. The backbone
+knows nothing of the task, so one pass of it serves all tasks.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from piecemeal.errors import InputError
+
+CHANNELS = 8  # of the maps that the dynamic convolutions work on
+GROUPS = 16
+CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """16 groups, or as many as `channels` can be divided into."""
+    return nn.GroupNorm(gcd(GROUPS, channels), channels)
+
+
+class DynamicHead(nn.Module):
+    """From the deepest and the last map of a backbone to the logits of a task.
+
+    deep_channels, last_channels: of these maps; channels: logits of one task.
+    """
+
+    def __init__(
+        self, deep_channels: int, last_channels: int, tasks: int, channels: int, dimensions: int
+    ):
+        super().__init__()
+        self.tasks, self.channels = tasks, channels
+        self.outputs = (CHANNELS, CHANNELS, channels)  # of the dynamic convolutions
+        self.sizes = [CHANNELS * outputs for outputs in self.outputs] + list(self.outputs)
+        self.deep = nn.Sequential(group_norm(deep_channels), nn.ReLU(inplace=True))
+        self.last = nn.Sequential(
+            group_norm(last_channels),
+            nn.ReLU(inplace=True),
+            CONVOLUTION[dimensions](last_channels, CHANNELS, 1),
+        )
+        self.controller = nn.Linear(deep_channels + tasks, sum(self.sizes))
+
+    def features(self, deep: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` needs of an image: (B, deep_channels), and 8 maps (B, 8, *space)."""
+        return self.deep(deep).flatten(2).mean(dim=2), self.last(last)
+
+    def forward(self, features: tuple[Tensor, Tensor], task: int | Tensor) -> Tensor:
+        """Logits (B, channels, *space) of one task for all images, or of one task id each (B,)."""
+        context, maps = features
+        asked = F.one_hot(self._ids(task, context), self.tasks).to(context.dtype)
+        numbers = self.controller(torch.cat([context, asked], dim=1)).split(self.sizes, dim=1)
+        x = maps.flatten(2)
+        for layer, outputs in enumerate(self.outputs):
+            weight = numbers[layer].unflatten(1, (outputs, CHANNELS))
+            bias = numbers[len(self.outputs) + layer].unsqueeze(2)
+            x = torch.baddbmm(bias, weight, F.relu(x) if layer else x)
+        return x.unflatten(2, maps.shape[2:])
+
+    def _ids(self, task: int | Tensor, context: Tensor) -> Tensor:
+        if isinstance(task, Tensor):
+            return task
+        if not 0 <= task < self.tasks:
+            raise InputError(
+                f"dynamic head: asked for task {task}; it was built for tasks 0 to "
+                f"{self.tasks - 1}, see the network's option tasks"
+            )
+        return torch.full((len(context),), task, device=context.device)
