@@ -145,7 +145,7 @@ class Counts(Strict):
 
 
 class SplitConfig(Strict):
-    """Which patients train, validate and test: counts a data set, or a committed file."""
+    """Which patients train, validate and test: counts, a committed file, or the publisher's."""
 
     seed: int = Field(description="seed of the split and of the halves")
     train: PositiveInt | None = Field(None, description="patients of each data set to train on")
@@ -153,6 +153,7 @@ class SplitConfig(Strict):
     test: PositiveInt | None = Field(None, description="to score")
     datasets: dict[Name, Counts] = Field({}, description="data sets with counts of their own")
     file: Name | None = Field(None, description="config/splits/<file>.csv instead of counts")
+    official: bool = Field(False, description="the split that the data sets come with")
     validation_share: float | None = Field(
         None, gt=0, lt=1, description="share of a file's training patients to validate on"
     )
@@ -164,10 +165,12 @@ class SplitConfig(Strict):
     @model_validator(mode="after")
     def _one_way(self) -> SplitConfig:
         counts = (self.train, self.validation, self.test)
-        if self.file and (any(counts) or self.datasets):
-            raise ValueError("give `file`, or counts, not both")
-        if not self.file and not all(counts):
-            raise ValueError("give `train`, `validation` and `test`, or a `file`")
+        if (self.file or self.official) and (any(counts) or self.datasets):
+            raise ValueError("give `file`, `official` or counts, only one of them")
+        if self.file and self.official:
+            raise ValueError("give `file` or `official`, not both")
+        if not (self.file or self.official) and not all(counts):
+            raise ValueError("give `train`, `validation` and `test`, a `file`, or `official: true`")
         if self.validation_share and not self.file:
             raise ValueError("`validation_share` goes with a `file`")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from piecemeal.cohort_specs import CohortConfig
 from piecemeal.dataset_specs import DatasetConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperFolder, PaperRun, load_paper
-from piecemeal.provenance import file_sha256, short_hash, source_hash
+from piecemeal.provenance import short_hash, source_hash
 from piecemeal.registry import known
 from piecemeal.validation import load_model, load_yaml, validate
 
@@ -21,6 +22,9 @@ IDENTITY = ("name", "sha256", "md5", "unpack", "into", "numbers")
 # What of a data set's file decides how its scans are prepared, labels apart.
 OF_DATASET = ("layout", "layout_options", "modality", "other_modality")
 OF_DATASET += ("sides", "side_check", "unit_spacing")
+# Settings of a download that its job reads from the plan, not among its parameters: a new mirror or
+# another homepage makes nothing stale.
+ARCHIVES, HOMEPAGE = ASIDE = ("all_of_archives", "homepage")
 
 
 @dataclass(frozen=True)
@@ -117,17 +121,19 @@ class DataPlanner:
             where = self.folder / "scales" / f"{plan.scale}.yaml"
             raise InputError(f"{where}: key 'sources': says nothing about data set '{name}'")
         source = scale.sources[name]
+        if isinstance(source, c.DownloadSource) and name in self.main.local:
+            # Who has a copy already need not fetch another.
+            source = c.LocalSource(kind="local", limit=source.limit, patients=source.patients)
         decides: dict[str, Any] = {
             "dataset": name,
             "layout": dataset.layout,
             "layout_options": dataset.layout_options,
             "source": source.model_dump(mode="json"),
         }
-        more: dict[str, Any] = {}  # not in the hash: what is there is checked by its content
-        modules = [
-            "workflow.scripts.fetch",
-            plugin("piecemeal.datasets.layouts", dataset.layout, file, "layout"),
-        ]
+        # What is downloaded or linked is checked by its content: neither where it is nor the code
+        # that gets it decides anything.
+        more: dict[str, Any] = {}
+        modules = [plugin("piecemeal.datasets.layouts", dataset.layout, file, "layout")]
         if isinstance(source, c.PhantomSource):
             writer = dataset.phantom.writer
             modules.append(plugin("piecemeal.datasets.phantoms", writer, file, "phantom.writer"))
@@ -142,8 +148,8 @@ class DataPlanner:
             decides["archives"] = [{key: a[key] for key in IDENTITY} for a in archives]
             more = {
                 "downloads": str(self.main.downloads / name),
-                "all_of_archives": archives,
-                "homepage": dataset.homepage,
+                ARCHIVES: archives,
+                HOMEPAGE: dataset.homepage,
             }
         elif name in self.main.local:
             more = {"path": str(self.main.local[name])}
@@ -164,7 +170,8 @@ class DataPlanner:
         for d in cohort.datasets:
             dataset = self.dataset(d)
             raw = self._raw(plan, scale, d)
-            phantom = isinstance(scale.sources[d], c.PhantomSource)
+            of_source = raw.settings["source"]
+            phantom = of_source["kind"] == "phantom"
             content = dataset.model_dump(mode="json")
             datasets[d] = {
                 "raw": raw.hash,
@@ -173,14 +180,16 @@ class DataPlanner:
                 "labels": [[raw_value, name] for raw_value, name in dataset.labels.items()],
                 # Known bad scans are real ones; a phantom has other subjects.
                 "exclude": {} if phantom else dataset.exclude,
-                "limit": raw.settings["source"].get("limit"),
-                "patients": raw.settings["source"].get("patients"),
+                "limit": of_source.get("limit"),
+                "patients": of_source.get("patients"),
+                # A folder of somebody's own may hold a part of the data set.
+                "partial": of_source["kind"] == "local",
             }
             modules.append(f"piecemeal.datasets.layouts.{dataset.layout}")
         split = (change.split or cohort.split).model_dump(mode="json")
         if split["file"]:
-            split["file"] = str(self.folder / "splits" / f"{split['file']}.csv")
-            split["file_sha256"] = self._load(_digest, Path(split["file"]))
+            file = self.folder / "splits" / f"{split['file']}.csv"
+            split |= {"file": str(file), "rows": short_hash(_rows(file, cohort.datasets))}
         decides = {
             "cohort": name,
             "datasets": datasets,
@@ -219,10 +228,12 @@ class DataPlanner:
         return plan.annotated[key]
 
 
-def _digest(path: Path) -> str:
+def _rows(path: Path, datasets: list[str]) -> list[list[str]]:
+    """The rows of a committed split that are about these data sets, sorted."""
     try:
-        return file_sha256(path)
-    except OSError:
+        with path.open(encoding="utf-8", newline="") as file:
+            return sorted(row for row in csv.reader(file) if row and row[0] in datasets)
+    except (OSError, UnicodeDecodeError):
         there = sorted(p.stem for p in path.parent.glob("*.csv"))
         raise InputError(f"{path}: no such split; in that folder there are: {there}") from None
 

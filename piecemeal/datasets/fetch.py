@@ -8,40 +8,25 @@ and `manifest.json`, which is written last:
 """
 
 import hashlib
+import inspect
 import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from piecemeal.datasets import layouts, phantoms
+from piecemeal.datasets import phantoms
 from piecemeal.datasets.fetching.assemble import assemble
-from piecemeal.datasets.scans import BadCase, CaseFiles, content_ids, name_below, size_of_file
+from piecemeal.datasets.scans import BadCase, content_ids, name_below, size_of_file
+from piecemeal.datasets.sources import Layout
 from piecemeal.errors import InputError
 from piecemeal.provenance import locked, write_text
 
 log = logging.getLogger(__name__)
 
 PHANTOM_MARKER = "PHANTOM"
-
-
-class Layout(NamedTuple):
-    """How a data set is laid out: a module of `layouts`, and what it must be told."""
-
-    name: str
-    options: Mapping[str, Any] = {}
-
-    @property
-    def example(self) -> str:
-        """One path to expect below the root."""
-        module = layouts.load(self.name)
-        return module.EXAMPLE if hasattr(module, "EXAMPLE") else module.example(**self.options)
-
-    def find_cases(self, root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
-        """Every case below `root`; see `layouts`."""
-        return layouts.load(self.name).find_cases(root, bad, **self.options)
 
 
 def fetch_phantom(
@@ -64,7 +49,7 @@ def fetch_phantom(
         _forget(folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        phantoms.load(writer).write(partial, cases, seed, **options)
+        _write(writer, partial, cases, seed, options)
         shutil.rmtree(root, ignore_errors=True)
         partial.rename(root)
         return _finish(folder, root, "phantom", layout, drawn)
@@ -117,21 +102,15 @@ def fetch_local(folder: Path, layout: Layout, source: Path, dataset: str) -> dic
             ) from None
 
 
-def dataset_root(folder: Path) -> Path:
-    """The folder in the official layout, to give to a layout's `find_cases`.
-
-    Raises InputError if fetching has not finished.
-    """
-    return Path(folder) / read_manifest(folder)["source"]
-
-
-def read_manifest(folder: Path) -> dict:
-    """The manifest of a fetched folder. Raises InputError if fetching has not finished."""
-    path = Path(folder) / "manifest.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}; fetch the data set again") from None
+def _write(writer: str, folder: Path, cases: int, seed: int, options: dict[str, Any]) -> None:
+    module = phantoms.load(writer)
+    known = list(inspect.signature(module.write).parameters)[3:]
+    if unknown := sorted(set(options) - set(known)):
+        raise InputError(
+            f"phantom {writer}: unknown options {unknown}; allowed: {known} (key `options` of the "
+            "source in config/scales, `phantom.options` in config/datasets)"
+        )
+    module.write(folder, cases, seed, **options)
 
 
 def _forget(folder: Path) -> None:

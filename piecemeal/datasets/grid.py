@@ -80,14 +80,20 @@ def _covering(native: int, spacing: float, step: float) -> int:
 
 
 def resample_to_grid(
-    volume: np.ndarray, spacing: Spacing, grid_spacing: Spacing, grid_shape: Shape, order: int
+    volume: np.ndarray,
+    spacing: Spacing,
+    grid_spacing: Spacing,
+    grid_shape: Shape,
+    order: int,
+    outside: float = 0,
 ) -> np.ndarray:
     """A native volume (..., z, y, x) of `spacing` mm on the grid: (..., *grid_shape).
 
-    order: 0 nearest (labels), 1 linear (images). Outside the scan is 0. Same dtype as `volume`.
-    An axis of the same spacing and size keeps its voxels as they are.
+    order: 0 nearest (labels), 1 linear (images). outside: value beyond the scan. Same dtype as
+    `volume`. An axis of the same spacing and size keeps its voxels as they are.
     """
-    return _resample(volume, grid_shape, tuple(map(_ratio, grid_spacing, spacing)), order, TIE)
+    steps = tuple(map(_ratio, grid_spacing, spacing))
+    return _resample(volume, grid_shape, steps, order, TIE, outside)
 
 
 def resample_from_grid(volume: np.ndarray, geometry: Geometry, order: int) -> np.ndarray:
@@ -122,17 +128,22 @@ def _ratio(first: float, second: float) -> float:
 
 
 def _resample(
-    volume: np.ndarray, shape: tuple[int, ...], steps: tuple[float, ...], order: int, tie: float
+    volume: np.ndarray,
+    shape: tuple[int, ...],
+    steps: tuple[float, ...],
+    order: int,
+    tie: float,
+    outside: float = 0,
 ) -> np.ndarray:
     """Resample the last three axes. steps: source voxels per target voxel; tie: see TIE."""
     from scipy import ndimage  # here, because prediction needs only the geometry
 
-    result = np.zeros((*volume.shape[:-3], *shape), volume.dtype)
+    result = np.full((*volume.shape[:-3], *shape), outside, volume.dtype)
     if steps[0] == 1 and volume.shape[-3] == shape[0]:
         shape, steps = shape[1:], steps[1:]  # plane by plane: half as many neighbours to weigh
     source = volume.shape[-len(shape) :]
     # "nearest" keeps the outer half of the border voxels, which "constant" would cut off; what
-    # lies beyond them is left at 0.
+    # lies beyond them is left as it is.
     inside, first = zip(*map(covered, source, shape, steps), strict=True)
     if result[..., *inside].size == 0:
         return result

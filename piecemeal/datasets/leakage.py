@@ -102,7 +102,7 @@ def separate(
     cases: columns dataset, case, split and any others; rows may be scans of the same case. twins:
     groups of (dataset, case). A group that is in several sets stays in the test set, or else in the
     validation set, and leaves the others. The table returned has one more column, `patient`: the
-    same for all twins, so that they count as one in statistics.
+    same for all twins.
     """
     split = {(row.dataset, row.case): row.split for row in cases.itertuples()}
     patient = {key: "/".join(key) for key in split}

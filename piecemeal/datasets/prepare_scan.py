@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +12,16 @@ from typing import Any
 import numpy as np
 
 from piecemeal.datasets import layouts
-from piecemeal.datasets.grid import GridSpec, Shape, Spacing, resample_to_grid
+from piecemeal.datasets.grid import GridSpec, resample_to_grid
 from piecemeal.datasets.intensity import normalise
+from piecemeal.datasets.labelling import cut_by_grid, labelled, volumes_ml
 from piecemeal.datasets.leakage import fingerprint
 from piecemeal.datasets.orientation import to_canonical
-from piecemeal.datasets.scans import (
-    CaseFiles,
-    File,
-    Scan,
-    content_ids,
-    label_table,
-    map_labels,
-    name_below,
-)
-from piecemeal.datasets.sides import check_sides, split_sides
+from piecemeal.datasets.scans import CaseFiles, File, Scan, content_ids, name_below
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.errors import InputError
-from piecemeal.provenance import write_text
+from piecemeal.provenance import share, write_text
 
-log = logging.getLogger(__name__)
-
-KEPT_FRACTION = 0.95  # of the labelled voxels; below it a scan is reported as cut by the grid
 CANONICAL = "LPS"  # arrays (z, y, x): up, back, to the patient's left
 
 
@@ -42,8 +30,9 @@ class Job:
     """One scan to prepare. `settings` is all that decides the result besides the source files.
 
     settings: layout; labels [[raw value or mask, structure], ...]; sides, side_check, unit_spacing
-    (as in dataset_specs); modality; structures [[class, [its parts]], ...]; orientation, grid,
-    intensity of this modality (as in cohort_specs).
+    (as in dataset_specs); modality; declared, of this scan; structures [[class, [its parts]], ...];
+    orientation, grid, intensity of this modality (as in cohort_specs); code, a hash of it.
+    relatives: folders where the same scan may lie already, of other splits of the cohort.
     """
 
     dataset: str
@@ -51,15 +40,7 @@ class Job:
     root: Path
     target: Path
     settings: dict[str, Any]
-
-
-@dataclass
-class _Labelled:
-    """Class ids (z, y, x) uint8 in the order of the image; names of declared structures; notes."""
-
-    ids: np.ndarray
-    declared: list[str]
-    notes: list[str]
+    relatives: tuple[Path, ...] = ()
 
 
 def prepare_scan(job: Job) -> dict[str, Any]:
@@ -70,7 +51,7 @@ def prepare_scan(job: Job) -> dict[str, Any]:
     case = job.case
     sums = content_ids([case.image, *case.slices, *_drawn(case)])
     source = {name_below(job.root, file): digest for file, digest in sums.items()}
-    record = _finished_record(job.target, source, job.settings)
+    record = _finished_record(job.target, source, job.settings) or _adopted(job, source)
     if record is None:
         record = _store(job, source)
     shape, spacing = record["native_shape"], record["spacing"]
@@ -107,8 +88,24 @@ def _finished_record(target: Path, source: dict, settings: dict) -> dict | None:
     return record if same and record["bytes"] == _sizes(target) else None
 
 
+def _adopted(job: Job, source: dict) -> dict | None:
+    """The record of the same scan from another folder of the cohort, now in this one too.
+
+    Leaving a scan out or splitting otherwise makes a new folder, and nothing of it a new scan.
+    """
+    for folder in sorted(job.relatives):
+        record = _finished_record(folder, source, job.settings)
+        if record is not None:
+            partial = _partial(job.target)
+            for path in folder.iterdir():
+                share(path, partial / path.name)
+            _appear(partial, job.target)
+            return record
+    return None
+
+
 def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.npy"))}
+    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.np[yz]"))}
 
 
 def _store(job: Job, source: dict[str, str]) -> dict[str, Any]:
@@ -121,20 +118,26 @@ def _store(job: Job, source: dict[str, str]) -> dict[str, Any]:
         scan = turned
     else:
         file_axes = ""
-    labelled = _labelled(scan, job)
+    drawn = labelled(scan, case, settings)
 
     wanted = settings["grid"]
     grid = GridSpec(tuple(wanted["spacing_mm"]), tuple(wanted["size"]), wanted["fit"])
     shape, spacing = grid.of(scan.image.shape, scan.spacing)
     geometry = (scan.spacing, spacing, shape)
     image = normalise(scan.image, settings["intensity"], case.image)
-    arrays = {"image": resample_to_grid(image, *geometry, order=1), "coarse": prints["coarse"]}
-    volumes = {}
-    if labelled is not None:
-        arrays["reference"] = labelled.ids
-        arrays["labels"] = resample_to_grid(labelled.ids, *geometry, order=0)
-        volumes = _volumes_ml(labelled.ids, scan.spacing, settings["structures"])
-        _warn_if_cut(labelled.ids, scan.spacing, (shape, spacing), case.scan)
+    # What lies outside of a scan is as dark as what is darkest inside.
+    outside = settings["intensity"].get("scale", [0.0])[0]
+    arrays = {
+        "image": resample_to_grid(image, *geometry, order=1, outside=outside),
+        "coarse": prints["coarse"],
+    }
+    notes, volumes = list(scan.notes), {}
+    if drawn is not None:
+        names = [name for name, _ in settings["structures"]]
+        arrays["reference"] = drawn.ids
+        arrays["labels"] = resample_to_grid(drawn.ids, *geometry, order=0)
+        volumes = volumes_ml(drawn.ids, scan.spacing, names)
+        notes += [*drawn.notes, *cut_by_grid(drawn.ids, scan.spacing, (shape, spacing), names)]
     record = {
         "native_shape": list(scan.image.shape),
         "spacing": list(scan.spacing),
@@ -142,10 +145,10 @@ def _store(job: Job, source: dict[str, str]) -> dict[str, Any]:
         "file_axes": file_axes,
         "grid_spacing": list(spacing),
         "grid_shape": list(shape),
-        "declared": [] if labelled is None else labelled.declared,
+        "declared": [] if drawn is None else drawn.declared,
         "volumes_ml": volumes,
         "fingerprint": prints["exact"],
-        "notes": [*scan.notes, *([] if labelled is None else labelled.notes)],
+        "notes": notes,
         "source": source,
         "settings": settings,
     }
@@ -153,16 +156,30 @@ def _store(job: Job, source: dict[str, str]) -> dict[str, Any]:
 
 
 def _write(target: Path, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> dict[str, Any]:
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = _partial(target)
+    # Read whole, once, and mostly background: a hundredth of its size. The others are mapped.
+    packed = {"reference": arrays.pop("reference")} if "reference" in arrays else {}
+    for name, array in packed.items():
+        np.savez_compressed(partial / f"{name}.npz", array)
     for name, array in arrays.items():
         np.save(partial / f"{name}.npy", array)
     record["bytes"] = _sizes(partial)
     write_text(partial / "scan.json", json.dumps(record, indent=1))
+    _appear(partial, target)
+    return record
+
+
+def _partial(target: Path) -> Path:
+    """An empty folder beside `target`, to become it."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _appear(partial: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    return record
 
 
 def _check_spacing(scan: Scan, job: Job) -> None:
@@ -180,71 +197,3 @@ def _turned(scan: Scan) -> tuple[Scan, str]:
     image, labels, affine, file_axes = to_canonical(scan.image, scan.labels, scan.affine, CANONICAL)
     z, y, x = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0)[::-1])
     return Scan(image, labels, (z, y, x), affine, scan.notes), file_axes
-
-
-def _labelled(scan: Scan, job: Job) -> _Labelled | None:
-    """The scan's labels in classes of the cohort; None if nobody has drawn on it."""
-    if scan.labels is None:
-        return None
-    case, settings = job.case, job.settings
-    labels = dict(settings["labels"])
-    where = case.labels or case.image
-    # A field of view may show none of the structures that have a mask each.
-    ids, structures = map_labels(
-        scan.labels, label_table(labels), where, may_be_empty=bool(case.masks)
-    )
-    numbers = {name: i for i, name in enumerate(structures, start=1)}
-    notes = _split_sides(ids, numbers, scan.image, settings["sides"])
-    if settings["orientation"] == "canonical":
-        pairs = [pair for pair in settings["side_check"] if set(pair) <= set(numbers)]
-        check_sides(ids, numbers, pairs, where)
-    drawn = labels.values() if case.declared is None else [labels[raw] for raw in case.declared]
-    known = {side for name in drawn for side in settings["sides"].get(name, [name])}
-    declared = []
-    lookup = np.zeros(max(numbers.values(), default=0) + 1, np.uint8)
-    for number, (name, parts) in enumerate(settings["structures"], start=1):
-        there = [part for part in parts if part in numbers]
-        lookup[[numbers[part] for part in there]] = number
-        if there and known.issuperset(there):
-            declared.append(name)
-    return _Labelled(lookup[ids], declared, notes)
-
-
-def _split_sides(
-    ids: np.ndarray, numbers: dict[str, int], image: np.ndarray, sides: dict[str, list[str]]
-) -> list[str]:
-    """Split merged structures in place; `numbers` then names the sides instead. Returns notes."""
-    notes = []
-    for name, (right, left) in sides.items():
-        merged = numbers.pop(name)
-        numbers[right] = merged
-        numbers[left] = max(numbers.values()) + 1
-        is_left, note = split_sides(ids == merged, image)
-        ids[is_left] = numbers[left]
-        notes += [f"{name}: {note}"] if note else []
-    return notes
-
-
-def _volumes_ml(ids: np.ndarray, spacing: Spacing, structures: list) -> dict[str, float]:
-    """Volume in ml of every class that occurs, in the order of the classes."""
-    counts = np.zeros(len(structures) + 1, np.int64)
-    for plane in ids:
-        counts += np.bincount(plane.ravel(), minlength=len(counts))
-    ml = float(np.prod(spacing)) / 1000
-    return {
-        name: round(int(count) * ml, 3)
-        for (name, _), count in zip(structures, counts[1:], strict=True)
-        if count
-    }
-
-
-def _warn_if_cut(ids: np.ndarray, spacing: Spacing, grid: tuple[Shape, Spacing], name: str) -> None:
-    """Log a scan whose structures reach beyond the grid: no prediction can find that part."""
-    inside = []
-    for voxels, mm, size, step in zip(ids.shape, spacing, *grid, strict=True):
-        from_middle = np.abs(np.arange(voxels) - (voxels - 1) / 2) * mm
-        inside.append(from_middle <= size * step / 2 + 1e-6)
-    whole = np.count_nonzero(ids)
-    kept = np.count_nonzero(ids[np.ix_(*inside)]) / whole if whole else 1.0
-    if kept < KEPT_FRACTION:
-        log.warning("%s: only %.0f %% of the labelled volume fits the grid", name, 100 * kept)

@@ -5,7 +5,7 @@ The seeded splits need no random generator, so no library can change them.
 
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -120,6 +120,21 @@ def read_split(
         columns=["case", "split"],
         dtype=object,
     )
+
+
+def publishers_split(theirs: Mapping[str, str], patients: Iterable[str]) -> pd.DataFrame:
+    """Columns case and split, sorted by case: the split that the data set itself comes with.
+
+    theirs: case -> "train", "validation", "test", or "" of a case that is in none and left out.
+    Raises InputError if none of the patients is in one of its parts.
+    """
+    rows = [(case, theirs[case]) for case in sorted(patients) if theirs.get(case)]
+    if not rows:
+        raise InputError(
+            "split.official: the data set comes without a split, or none of these patients is in "
+            "it; give counts, or a `file`, in config/cohorts"
+        )
+    return pd.DataFrame(rows, columns=["case", "split"])
 
 
 def carve_validation(table: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 cases.csv                         one row a scan; written last, so it exists only if all is there
 <dataset>/<scan>/image.npy        float32 (z, y, x), normalised, on the cohort's grid
 <dataset>/<scan>/labels.npy       uint8 (z, y, x), class ids on the grid
-<dataset>/<scan>/reference.npy    uint8 (z, y, x), class ids on the scan's own voxels
+<dataset>/<scan>/reference.npz    uint8 (z, y, x), class ids on the scan's own voxels, packed
 <dataset>/<scan>/coarse.npy       a small copy, to find the same scan in other data sets (leakage)
 <dataset>/<scan>/scan.json        geometry, volumes, notes, source files and settings
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # whoever trains or predicts needs no pandas
 
 
 class PreparedScan:
-    """One scan of the store. Arrays are memory-mapped: nothing is read until it is indexed.
+    """One scan of the store. Image and labels are memory-mapped: read where they are indexed.
 
     `labels` and `reference` are None for a scan that nobody has drawn on.
     """
@@ -54,8 +54,12 @@ class PreparedScan:
 
     @cached_property
     def reference(self) -> np.ndarray | None:
-        """Class ids on the scan's own voxels, uint8 (z, y, x)."""
-        return self._load("reference")
+        """Class ids on the scan's own voxels, uint8 (z, y, x); read whole."""
+        path = self.folder / "reference.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as packed:
+            return packed["arr_0"]
 
     @cached_property
     def record(self) -> dict:

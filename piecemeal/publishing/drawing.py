@@ -79,6 +79,7 @@ def _panel(
         predictions=predictions,
         structures=about["structures"],
         spacing_yx=(spacing[1], spacing[2]),
+        declared=scan.record["declared"],
     )
 
 

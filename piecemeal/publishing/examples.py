@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,10 @@ _AS_IS = {"aspect": "auto", "interpolation": "none"}
 
 @dataclass(frozen=True)
 class Panel:
-    """One slice. Arrays are (y, x); labels are class ids, 1 is the first of `structures`."""
+    """One slice. Arrays are (y, x); labels are class ids, 1 is the first of `structures`.
+
+    declared: those of the structures that were drawn in this scan; the others are not judged.
+    """
 
     cohort: str
     image: np.ndarray
@@ -32,6 +35,13 @@ class Panel:
     predictions: Mapping[str, np.ndarray]
     structures: Sequence[str]
     spacing_yx: tuple[float, float]
+    declared: Sequence[str] | None = None
+
+    @property
+    def judged(self) -> list[int]:
+        """Class ids that a prediction is judged by."""
+        known = self.structures if self.declared is None else self.declared
+        return [i for i, name in enumerate(self.structures, start=1) if name in known]
 
 
 def median_scan(scores: pd.DataFrame) -> tuple[str, str, str]:
@@ -53,10 +63,10 @@ def largest_slice(reference: np.ndarray) -> int:
     return int(np.argmax((reference > 0).sum(axis=(1, 2))))
 
 
-def slice_dice(prediction: np.ndarray, reference: np.ndarray, classes: int) -> float:
-    """Mean Dice of one slice over the structures that occur in either mask; nan if none does."""
+def slice_dice(prediction: np.ndarray, reference: np.ndarray, labels: Iterable[int]) -> float:
+    """Mean Dice of one slice over those of `labels` that occur in either mask; nan if none does."""
     values = []
-    for label in range(1, classes + 1):
+    for label in labels:
         ours, theirs = prediction == label, reference == label
         if total := ours.sum() + theirs.sum():
             values.append(2 * (ours & theirs).sum() / total)
@@ -95,7 +105,7 @@ def example_slices(panels: Sequence[Panel], arms: Mapping[str, str], note: str =
                         centre, (top + 0.07) / height, heading, ha="center", fontweight="bold"
                     )
                 if column:
-                    dice = slice_dice(labels, panel.reference, len(panel.structures))
+                    dice = slice_dice(labels, panel.reference, panel.judged)
                     under = f"Dice {dice:.3f}"
                     figure.text(centre, (bottom - 0.05) / height, under, ha="center", va="top")
             colour = style.colours(panel.structures)

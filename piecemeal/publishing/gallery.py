@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from piecemeal.datasets import layouts
-from piecemeal.datasets.fetch import Layout
 from piecemeal.datasets.orientation import to_canonical
-from piecemeal.datasets.scans import label_table, map_labels
+from piecemeal.datasets.scans import CaseFiles, label_table, map_labels
+from piecemeal.datasets.sources import Layout
+from piecemeal.errors import InputError
 from piecemeal.publishing import style
 from piecemeal.publishing.thumbnails import outline_colours, strip
+
+log = logging.getLogger(__name__)
 
 SOFT_TISSUE = (-160.0, 240.0)  # HU shown black and white
 PIXELS = 220  # height of a picture
@@ -37,7 +41,11 @@ def gallery(datasets: Mapping[str, Mapping[str, Any]]) -> Figure:
     "modality", "oblique": whether slices lie obliquely, "roots": {caption: folder}}}.
     """
     rows = [
-        [_case(about, caption, Path(root)) for caption, root in about["roots"].items()]
+        [
+            shown
+            for caption, root in about["roots"].items()
+            if (shown := _case(about, caption, root))
+        ]
         for about in datasets.values()
     ]
     if all(len(row) == 1 for row in rows):  # nothing to compare with: several data sets a row
@@ -57,18 +65,28 @@ def gallery(datasets: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _case(about: Mapping[str, Any], caption: str, root: Path) -> Shown:
-    """The first case with labels, in canonical order unless its slices lie obliquely."""
+def _case(about: Mapping[str, Any], caption: str, root: Path) -> Shown | None:
+    """The first case with labels, in canonical order unless its slices lie obliquely.
+
+    None, with a word in the log, if the folder has none: a picture is no reason to stop.
+    """
     layout = Layout(about["layout"], about["layout_options"])
-    bad: list = []
-    cases = [case for case in layout.find_cases(root, bad) if case.labels or case.masks]
+    try:
+        cases = [case for case in layout.find_cases(root, []) if case.labels or case.masks]
+        return _shown(about, caption, layout, cases[0]) if cases else None
+    except InputError as error:
+        log.warning("%s, %s: left out of the gallery: %s", about["title"], caption, error)
+        return None
+
+
+def _shown(about: Mapping[str, Any], caption: str, layout: Layout, case: CaseFiles) -> Shown:
     labels = dict(about["labels"])
-    scan = layouts.load(layout.name).read(cases[0], labels)
+    scan = layouts.load(layout.name).read(case, labels)
     image, raw, affine = scan.image, scan.labels, scan.affine
     if not about["oblique"]:
         image, raw, affine, _ = to_canonical(image, raw, affine)
     table = label_table(labels)
-    ids, names = map_labels(raw, table, cases[0].image, may_be_empty=True)
+    ids, names = map_labels(raw, table, case.image, may_be_empty=True)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[::-1]
     picture = strip(
         image,
@@ -80,4 +98,4 @@ def _case(about: Mapping[str, Any], caption: str, root: Path) -> Shown:
         height=PIXELS,
     )
     size = " x ".join(str(n) for n in image.shape[::-1])
-    return Shown(f"{about['title']}, {caption}: {cases[0].scan}, {size}", picture)
+    return Shown(f"{about['title']}, {caption}: {case.scan}, {size}", picture)

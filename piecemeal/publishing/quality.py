@@ -77,6 +77,7 @@ def write_page(
         path,
         page.render(
             title=cohort["title"],
+            upright=upright,
             sources=sources,
             colours={name: "#{:02x}{:02x}{:02x}".format(*c) for name, c in colours.items()},
         ),

@@ -9,9 +9,9 @@ from piecemeal import registry
 from piecemeal.config import MainConfig
 from piecemeal.dataset_specs import DatasetConfig
 from piecemeal.datasets import layouts, phantoms
-from piecemeal.datasets.fetch import Layout
 from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.scans import label_table, map_labels
+from piecemeal.datasets.sources import Layout
 from piecemeal.errors import InputError
 from piecemeal.validation import load_model
 

@@ -10,8 +10,9 @@ import pytest
 
 from piecemeal.dataset_specs import DatasetConfig
 from piecemeal.datasets import phantoms
-from piecemeal.datasets.fetch import Layout, dataset_root, fetch_download
+from piecemeal.datasets.fetch import fetch_download
 from piecemeal.datasets.prepare import prepare
+from piecemeal.datasets.sources import Layout, dataset_root
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.errors import InputError
 from piecemeal.validation import load_model

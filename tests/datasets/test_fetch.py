@@ -4,9 +4,10 @@ from types import SimpleNamespace
 import pytest
 
 from piecemeal.datasets import fetch, layouts, phantoms
+from piecemeal.datasets.sources import Layout, dataset_root, read_manifest
 from piecemeal.errors import InputError
 
-ACDC = fetch.Layout("acdc")
+ACDC = Layout("acdc")
 
 
 @pytest.fixture
@@ -14,8 +15,8 @@ def writer(monkeypatch, volumes):
     """A phantom writer that leaves two scans a patient; records what it was asked for."""
     asked = []
 
-    def write(folder, cases, seed, **options):
-        asked.append((cases, seed, options))
+    def write(folder, cases, seed, *, size=0):
+        asked.append((cases, seed, {"size": size} if size else {}))
         for number in range(1, cases + 1):
             volumes.patient(folder, number)
         (folder / "PHANTOM").touch()
@@ -36,7 +37,7 @@ def test_phantom(tmp_path, writer):
     )
     assert len(manifest["files"]) == 2 * 5
     entry = manifest["files"]["patient001/patient001_frame01.nii.gz"]
-    root = fetch.dataset_root(folder)
+    root = dataset_root(folder)
     assert entry["bytes"] == (root / "patient001/patient001_frame01.nii.gz").stat().st_size
     assert manifest["writer"] == "hearts"
     assert len(layouts.load("acdc").find_cases(root)) == 4
@@ -50,21 +51,21 @@ def test_phantom_replaces_an_earlier_or_broken_one(tmp_path, writer):
     (folder / "phantom.partial" / "rest").touch()
     manifest = fetch.fetch_phantom(folder, ACDC, "hearts", 1, 7)
     assert len(manifest["files"]) == 5
-    assert not (fetch.dataset_root(folder) / "rest").exists()
+    assert not (dataset_root(folder) / "rest").exists()
 
 
 def test_failed_phantom_leaves_no_manifest(tmp_path, writer, monkeypatch):
     folder = tmp_path / "source"
     fetch.fetch_phantom(folder, ACDC, "hearts", 1, 7)
 
-    def fail(*arguments, **options):
+    def fail(folder, cases, seed):
         raise OSError("disk full")
 
     monkeypatch.setattr(phantoms, "load", lambda name: SimpleNamespace(write=fail))
     with pytest.raises(OSError, match="disk full"):
         fetch.fetch_phantom(folder, ACDC, "hearts", 1, 7)
     with pytest.raises(InputError, match=r"manifest\.json.*fetch the data set again"):
-        fetch.dataset_root(folder)
+        dataset_root(folder)
 
 
 def test_local_links_and_copies_nothing(tmp_path, acdc):
@@ -79,7 +80,7 @@ def test_local_links_and_copies_nothing(tmp_path, acdc):
     )
     assert len(manifest["files"]) == 4 * 5
     assert "patient001/Info.cfg" in manifest["files"]
-    assert len(layouts.load("acdc").find_cases(fetch.dataset_root(folder))) == 8
+    assert len(layouts.load("acdc").find_cases(dataset_root(folder))) == 8
     assert sorted(acdc.rglob("*")) == before
 
 
@@ -131,9 +132,14 @@ def test_phantom_waits_for_whom_holds_the_folder(tmp_path, writer, waits):
     waits(
         tmp_path / "source", lambda: fetch.fetch_phantom(tmp_path / "source", ACDC, "hearts", 1, 7)
     )
-    assert fetch.read_manifest(tmp_path / "source")["phantom"] is True
+    assert read_manifest(tmp_path / "source")["phantom"] is True
 
 
 def test_local_waits_for_whom_holds_the_folder(tmp_path, acdc, waits):
     waits(tmp_path / "source", lambda: fetch.fetch_local(tmp_path / "source", ACDC, acdc, "hearts"))
-    assert fetch.read_manifest(tmp_path / "source")["source"] == "local"
+    assert read_manifest(tmp_path / "source")["source"] == "local"
+
+
+def test_an_unknown_option_of_a_writer_names_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match=r"phantom acdc: unknown options \['broken'\]; allowed"):
+        fetch.fetch_phantom(tmp_path / "source", ACDC, "acdc", 1, 7, {"broken": True})

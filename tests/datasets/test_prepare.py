@@ -3,10 +3,12 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from piecemeal.datasets import layouts
 from piecemeal.datasets import prepare_scan as module
 from piecemeal.datasets.prepare import COLUMNS, prepare
 from piecemeal.datasets.store import PreparedScan, read_cases, read_rows
@@ -447,10 +449,14 @@ def test_workers_of_a_killed_process_let_the_folder_go(store, arguments, monkeyp
     assert len(read_cases(store)) == 8
 
 
-def test_structures_beyond_the_grid_are_logged(store, arguments, caplog):
+def test_structures_beyond_the_grid_are_noted(store, arguments):
     arguments["grid"] = grid(2.0, 8)
-    prepare(store, **arguments)
-    assert "of the labelled volume fits the grid" in caplog.text
+    notes = prepare(store, **arguments).notes
+    # 16 mm of 30: the middle bar whole across, the outer ones cut.
+    assert notes.str.contains(r"right ventricle: only \d+ % fits the grid").all()
+    arguments["grid"] = grid(2.0, 16)
+    arguments["grid"]["size"] = [None, None, None]
+    assert not prepare(store, **arguments).notes.str.contains("fits the grid").any()
 
 
 def test_a_committed_split_decides_who_is_tested(store, arguments, tmp_path):
@@ -479,3 +485,107 @@ def test_data_sets_may_have_counts_of_their_own(store, arguments):
     arguments["split"]["datasets"] = {"acdc": own}
     found = prepare(store, **arguments).groupby("split").case.nunique().to_dict()
     assert found == {"train": 1, "test": 2}
+
+
+def test_a_new_split_links_the_scans_of_the_old_one(tmp_path, arguments):
+    first, second = tmp_path / "cardiac-0000000001", tmp_path / "cardiac-0000000002"
+    prepare(first, **arguments)
+    source(arguments)["exclude"] = {"patient001_ED": "motion"}
+    table = prepare(second, **arguments)
+    assert len(table) == 7
+    image = second / "acdc" / "patient002_ED" / "image.npy"
+    assert image.samefile(first / "acdc" / "patient002_ED" / "image.npy")
+    # Other code, or another cohort, is another scan.
+    for other, code in (("cardiac-0000000003", "newer"), ("liver-0000000004", "")):
+        prepare(tmp_path / other, **arguments, code=code)
+        alone = tmp_path / other / "acdc" / "patient002_ED" / "image.npy"
+        assert not alone.samefile(image)
+
+
+def test_what_an_annotator_was_asked_for_is_part_of_the_scan(store, arguments, monkeypatch):
+    prepare(store, **arguments)
+    layout = layouts.load("acdc")
+    find_cases = layout.find_cases
+
+    def with_less(root, bad=None):
+        return [replace(case, declared=(1, 3)) for case in find_cases(root, bad)]
+
+    monkeypatch.setattr(layout, "find_cases", with_less)
+    assert prepare(store, **arguments).declared.eq("right ventricle;left ventricle").all()
+
+
+def test_a_value_that_the_annotator_names_and_the_map_lacks_is_passed_over(
+    store, arguments, monkeypatch
+):
+    layout = layouts.load("acdc")
+    find_cases = layout.find_cases
+
+    def with_more(root, bad=None):
+        return [replace(case, declared=(1, 2, 3, 8)) for case in find_cases(root, bad)]
+
+    monkeypatch.setattr(layout, "find_cases", with_more)
+    assert prepare(store, **arguments).declared.str.count(";").eq(2).all()
+
+
+def test_a_merged_structure_is_declared_only_if_all_its_parts_were_drawn(store, arguments):
+    arguments["structures"] = {"ventricle": ["right ventricle", "left ventricle"]}
+    source(arguments)["labels"] = [[1, "right ventricle"], [2, "myocardium"], [3, "cavity"]]
+    arguments["sources"]["other"] = source(arguments) | {
+        "labels": [[1, "right ventricle"], [2, "myocardium"], [3, "left ventricle"]]
+    }
+    declared = prepare(store, **arguments).groupby("dataset").declared.first()
+    assert declared.to_dict() == {"acdc": "", "other": "ventricle"}
+
+
+def test_a_tumour_that_is_not_told_apart_is_part_of_its_organ(store, arguments):
+    source(arguments)["labels"] = [[1, "liver"], [2, "spleen"], [3, "stomach"]]
+    arguments["sources"]["other"] = source(arguments) | {
+        "labels": [[1, "liver"], [2, "liver tumour"], [3, "stomach"]]
+    }
+    arguments["structures"] = {"liver": ["liver", "liver tumour"]}
+    table = prepare(store, **arguments)
+    assert table.declared.eq("liver").all()
+    assert table.groupby("dataset").volumes_ml.first().to_dict() == {"acdc": "2.7", "other": "5.4"}
+
+
+def test_beyond_the_scan_it_is_as_dark_as_in_the_darkest_place(store, arguments):
+    how = {"kind": "window", "low": 0, "high": 300, "scale": [-1, 1]}
+    arguments["intensity"]["MR"] = how
+    arguments["grid"] = grid(1.5, 32)
+    prepare(store, **arguments)
+    image = PreparedScan(store / "acdc" / "patient002_ES").image
+    assert image[:, :4].max() == image[:, :, :6].max() == -1
+    assert image.min() == -1
+
+
+def test_the_publishers_split_is_taken_where_it_is_asked_for(store, arguments, monkeypatch):
+    layout = layouts.load("acdc")
+    find_cases = layout.find_cases
+    words = {"patient001": "train", "patient002": "validation", "patient003": "test"}
+
+    def with_split(root, bad=None):
+        return [replace(c, split=words.get(c.case, "")) for c in find_cases(root, bad)]
+
+    arguments["split"] = {"seed": 1, "official": True}
+    with pytest.raises(InputError, match=r"data set acdc.*comes without a split"):
+        prepare(store, **arguments)
+    monkeypatch.setattr(layout, "find_cases", with_split)
+    table = prepare(store, **arguments)
+    assert dict(zip(table.case, table.split, strict=True)) == words
+
+
+def test_sides_are_split_in_canonical_order_only(store, arguments):
+    source(arguments)["sides"] = {"right ventricle": ["one", "other"]}
+    with pytest.raises(InputError, match="takes `orientation: canonical`"):
+        prepare(store, **arguments)
+
+
+def test_a_copy_with_a_part_of_the_data_may_lack_what_is_excluded(store, arguments):
+    source(arguments).update(exclude={"patient099": "motion"}, partial=True)
+    assert len(prepare(store, **arguments)) == 8
+
+
+def test_a_worker_killed_for_memory_is_explained(store, arguments, monkeypatch):
+    monkeypatch.setattr(module, "_store", lambda job, files: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(InputError, match=r"most likely for memory.*what is done is kept"):
+        prepare(store, **arguments, workers=2)

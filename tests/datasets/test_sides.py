@@ -92,3 +92,21 @@ def test_a_mirrored_scan_is_refused():
     check_sides(ids, numbers, pairs, FILE)
     with pytest.raises(InputError, match=r"labels\.nii\.gz: liver lies to .* left of spleen"):
         check_sides(ids[:, :, ::-1], numbers, pairs, FILE)
+
+
+def test_one_organ_in_pieces_is_one_organ():
+    """A left kidney that a cyst cuts in two, one piece above the other."""
+    mask = np.zeros(SHAPE, bool)
+    mask[0, 5:8, 27:32] = mask[2:, 5:8, 28:33] = True
+    left, note = split_sides(mask, body())
+    assert note == "one organ only, on the left of the mid-plane"
+    np.testing.assert_array_equal(left, mask)
+
+
+def test_the_small_organ_of_the_other_side_is_not_lost_beside_two_large_pieces():
+    mask = np.zeros(SHAPE, bool)
+    mask[0, 3:9, 27:32] = mask[2:, 3:9, 27:33] = True
+    right = organs((9, 11))
+    left, note = split_sides(mask | right, body())
+    assert note == ""
+    np.testing.assert_array_equal(left, mask)

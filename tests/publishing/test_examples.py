@@ -45,8 +45,8 @@ def test_slice_dice_averages_the_structures_that_occur():
     reference = np.array([[1, 1, 0, 2]])
     prediction = np.array([[1, 0, 0, 2]])
     # class 1: 2 * 1 / 3, class 2: 1, class 3 occurs nowhere
-    assert slice_dice(prediction, reference, 3) == pytest.approx((2 / 3 + 1) / 2)
-    assert np.isnan(slice_dice(reference * 0, reference * 0, 3))
+    assert slice_dice(prediction, reference, [1, 2, 3]) == pytest.approx((2 / 3 + 1) / 2)
+    assert np.isnan(slice_dice(reference * 0, reference * 0, [1, 2, 3]))
 
 
 @pytest.fixture
@@ -99,3 +99,11 @@ def test_same_input_same_bytes(panel, tmp_path):
         written.append([path.read_bytes() for path in style.save(figure, tmp_path / name)])
     assert written[0] == written[1]
     assert b"<dc:date>" not in written[0][0]
+
+
+def test_what_was_not_drawn_in_a_scan_is_not_judged():
+    reference = np.array([[1, 1, 0, 0]])
+    prediction = np.array([[1, 1, 2, 2]])
+    panel = Panel("heart", reference, reference, {}, ["RV", "LV"], (1.0, 1.0), ["RV"])
+    assert panel.judged == [1]
+    assert slice_dice(prediction, reference, panel.judged) == 1

@@ -46,3 +46,9 @@ def test_outlines_are_coloured(cohort):
 def test_without_real_cases_several_data_sets_share_a_row(cohort):
     figure = gallery({str(number): about(cohort) for number in range(4)})
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 1, 0, 0]
+
+
+def test_a_folder_without_cases_is_left_out_and_logged(cohort, tmp_path, caplog):
+    figure = gallery({"blocks": about(cohort, phantom=cohort.raw, real=tmp_path / "unplugged")})
+    assert [len(axes.images) for axes in figure.axes] == [1]
+    assert "blocks, real: left out of the gallery" in caplog.text

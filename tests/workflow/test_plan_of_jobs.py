@@ -1,13 +1,17 @@
 """What a dry run lists, and what changes it."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_dry_run_needs_neither_torch_nor_network(project, tmp_path):
@@ -24,11 +28,18 @@ def test_dry_run_needs_neither_torch_nor_network(project, tmp_path):
 
 
 def test_jobs_of_the_smoke_scale(project):
-    # kemnitz2018: two cohorts; four arms, a floor and a ceiling each; three annotations each.
+    # kemnitz2018: two cohorts; four arms, a floor and a ceiling each; three annotations each. Data
+    # of all cohorts are prepared and shown.
+    scale = yaml.safe_load((project.folder / "config/scales/smoke.yaml").read_text())
+    cohorts = len(scale["cohorts"])
     jobs = project.planned_jobs()
+    assert {rule: jobs[rule] for rule in ("quality", "gallery")} == {
+        "quality": cohorts,
+        "gallery": 1,
+    }
     assert {rule: jobs[rule] for rule in ("fetch", "prepare", "annotate", "train", "score")} == {
-        "fetch": 2,
-        "prepare": 2,
+        "fetch": len(scale["sources"]),
+        "prepare": cohorts,
         "annotate": 6,
         "train": 12,
         "score": 12,
@@ -123,6 +134,18 @@ def test_the_stages_of_dvc_are_targets_that_exist(project):
         assert "Traceback (most recent call last)" not in output
 
 
+def test_every_rule_belongs_to_a_stage_of_dvc():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    allowed = [
+        word
+        for stage in stages.values()
+        for word in stage["cmd"].partition("--allowed-rules")[2].partition("--")[0].split()
+    ]
+    files = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
+    rules = {name for path in files for name in re.findall(r"^rule (\w+):", path.read_text(), re.M)}
+    assert set(allowed) == rules
+
+
 def test_a_second_snakemake_in_the_folder_is_refused(project):
     holder = "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, 2); "
     holder += "print('held', flush=True); time.sleep(60)"
@@ -145,7 +168,7 @@ def test_code_that_was_edited_after_planning_is_refused(project):
         "rules/fetch.smk",
         "rule fetch:\n",
         "onstart:\n"
-        "    with open('piecemeal/datasets/fetch.py', 'a') as code: code.write('x = 1\\n')\n"
+        "    with open('piecemeal/datasets/layouts/acdc.py', 'a') as code: code.write('x = 1\\n')\n"
         "    take_folder()\n\n\n"
         "rule fetch:\n",
     )

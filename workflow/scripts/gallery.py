@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from piecemeal.datasets.fetch import dataset_root
+from piecemeal.datasets.sources import dataset_root
 from piecemeal.jobs import run_job
 from piecemeal.publishing import style
 from piecemeal.publishing.gallery import gallery

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from piecemeal.datasets.fetch import dataset_root, read_manifest
 from piecemeal.datasets.prepare import prepare
+from piecemeal.datasets.sources import dataset_root, read_manifest
 from piecemeal.jobs import run_job
 from piecemeal.provenance import write_text
 
@@ -32,6 +32,7 @@ def main(job) -> None:
         settings["intensity"],
         settings["split"],
         workers=job.threads,
+        code=settings["code"],
     )
 
 

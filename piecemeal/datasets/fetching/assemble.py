@@ -8,6 +8,7 @@ folder/download              all of them, in the official layout; appears when i
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -18,10 +19,11 @@ from typing import Any, NamedTuple
 
 from piecemeal.datasets.fetching.archives import extract
 from piecemeal.datasets.fetching.checksums import Expected
-from piecemeal.datasets.fetching.download import obtain
+from piecemeal.datasets.fetching.download import obtain, require_by_hand
 from piecemeal.datasets.fetching.partial import check_free_space, needed_bytes
 from piecemeal.datasets.members import safe_name
 from piecemeal.errors import InputError
+from piecemeal.provenance import share, write_text
 
 log = logging.getLogger(__name__)
 
@@ -57,36 +59,78 @@ def assemble(
     """Fetch, check and unpack the archives; returns the folder in the official layout.
 
     homepage: for the message about what a person has to place by hand; options: those of
-    `download`. What was fetched or unpacked before is kept. Raises InputError that says what is
-    missing, wrong or refused.
+    `download`. What was fetched or unpacked before is kept: nothing is unpacked twice unless an
+    archive changed. Raises InputError that says what is missing, wrong or refused.
     """
     files = list(wanted_files(archives))
+    _check_by_hand(downloads, files, homepage)
     _check_space(downloads, files)
+    pieces = []
     for number, file in enumerate(files, start=1):
         log.info("%s (%d of %d)", file.name, number, len(files))
-        _obtain(downloads, file.name, file.urls, file.archive, homepage, options)
-    whole = folder / "download"
+        pieces += _pieces(downloads, file, homepage, options)
+    whole, stamp = folder / "download", folder / "download.json"
+    made_of = json.dumps([[piece.place, piece.digest] for piece in pieces])
+    if not (whole.is_dir() and stamp.is_file() and stamp.read_text() == made_of):
+        stamp.unlink(missing_ok=True)
+        _build(pieces, folder, whole)
+        write_text(stamp, made_of)
+    return whole
+
+
+class _Piece(NamedTuple):
+    """A checked file, its SHA-256, how it is unpacked ("no": not at all), and where to."""
+
+    path: Path
+    digest: str
+    kind: Any
+    place: str
+    password: str | None = None
+
+
+def _pieces(
+    downloads: Path, file: Wanted, homepage: str, options: Mapping[str, Any]
+) -> Iterator[_Piece]:
+    archive, path = file.archive, downloads / file.name
+    digest = _obtain(downloads, file.name, file.urls, archive, homepage, options)
+    into = _below(downloads, archive["into"])
+    if archive["unpack"] == "tcia":
+        for series, its_digest in _series(path, file, homepage, options):
+            yield _Piece(series, its_digest, "zip", str(into / series.stem))
+    elif archive["unpack"] == "no":
+        yield _Piece(path, digest, "no", str(into / file.name))
+    else:
+        yield _Piece(path, digest, archive["unpack"], str(into), _password(archive))
+
+
+def _build(pieces: Sequence[_Piece], folder: Path, whole: Path) -> None:
     partial, parts = folder / "download.partial", folder / "parts"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(whole, ignore_errors=True)
+    for old in (partial, whole):
+        shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
-    for number, file in enumerate(files):
-        place = partial / _below(downloads, file.archive["into"])
-        if file.archive["unpack"] == "no":
-            _link(downloads / file.name, place / file.name)
-        elif file.archive["unpack"] == "tcia":
-            for series in _series(downloads / file.name, file, homepage, options):
-                extract(series, place / series.stem, kind="zip")
-        else:
-            part = parts / str(number)
-            if not part.exists():
-                password = os.environ.get(file.archive["password_from"] or " ")
-                kind = file.archive["unpack"]
-                extract(downloads / file.name, part, kind=kind, password=password)
-            _merge(part, place)
+    for piece in pieces:
+        place = partial / piece.place
+        if piece.kind == "no":
+            _link(piece.path, place)
+            continue
+        # Its name says of which content it is: a part is never one of an older archive.
+        part = parts / piece.digest
+        if not part.exists():
+            extract(piece.path, part, kind=piece.kind, password=piece.password)
+        _merge(part, place)
     partial.rename(whole)
     shutil.rmtree(parts, ignore_errors=True)
-    return whole
+
+
+def _password(archive: Mapping[str, Any]) -> str | None:
+    """The password of an archive that needs one; InputError if nobody has given it."""
+    variable = archive["password_from"]
+    if variable and variable not in os.environ:
+        raise InputError(
+            f"{archive['name']}: needs a password; put it into the environment variable {variable} "
+            f"and run the same again (where it is from: {archive['by_hand'] or 'its homepage'})"
+        )
+    return os.environ[variable] if variable else None
 
 
 def _obtain(
@@ -96,15 +140,24 @@ def _obtain(
     archive: Mapping[str, Any],
     homepage: str,
     options: Mapping[str, Any],
-) -> None:
+) -> str:
+    """Have one file, checked; returns its SHA-256."""
     expected = Expected(archive["bytes"], archive["sha256"], archive["md5"])
     target = downloads / _below(downloads, name)
     where = {"by_hand": archive["by_hand"], "homepage": homepage}
-    obtain(target, urls, expected, downloads / "checksums.json", **where, **options)
+    return obtain(target, urls, expected, downloads / "checksums.json", **where, **options)
 
 
 def _below(downloads: Path, name: str) -> Path:
     return Path(safe_name(downloads, name))
+
+
+def _check_by_hand(downloads: Path, files: Sequence[Wanted], homepage: str) -> None:
+    """Say what only a person can get before hours go into fetching the rest."""
+    for file in files:
+        if not file.urls:
+            target = downloads / _below(downloads, file.name)
+            require_by_hand(target, file.archive["by_hand"], homepage)
 
 
 def _check_space(downloads: Path, files: Sequence[Wanted]) -> None:
@@ -129,8 +182,8 @@ def size_of(archive: Mapping[str, Any]) -> int | None:
 
 def _series(
     manifest: Path, file: Wanted, homepage: str, options: Mapping[str, Any]
-) -> Iterator[Path]:
-    """The zip of every DICOM series that a manifest of The Cancer Imaging Archive lists."""
+) -> Iterator[tuple[Path, str]]:
+    """Zip and SHA-256 of each DICOM series in a manifest of The Cancer Imaging Archive."""
     text = manifest.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines()]
     series = [line for line in lines if _SERIES.fullmatch(line)]
@@ -144,8 +197,8 @@ def _series(
     for uid in series:
         name = f"{Path(file.name).stem}/{uid}.zip"
         url = file.archive["series_url"].format(uid=uid)
-        _obtain(manifest.parent, name, [url], unknown, homepage, options)
-        yield manifest.parent / name
+        digest = _obtain(manifest.parent, name, [url], unknown, homepage, options)
+        yield manifest.parent / name, digest
 
 
 def _link(file: Path, place: Path) -> None:
@@ -172,6 +225,6 @@ def _merge(part: Path, place: Path) -> None:
 
 def _share(entry: Path, target: Path) -> None:
     if entry.is_dir():
-        shutil.copytree(entry, target, copy_function=os.link)
+        shutil.copytree(entry, target, copy_function=share)
     else:
-        os.link(entry, target)
+        share(entry, target)

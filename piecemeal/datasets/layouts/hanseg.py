@@ -45,7 +45,10 @@ def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
         (folder, files), *others = sorted(of_case.items())
         image = files.pop("", None)
         if image and files and not others:
-            cases.append(CaseFiles(case, "", image, None, masks=tuple(sorted(files.items()))))
+            masks = tuple(sorted(files.items()))
+            # Nothing says whether an organ without a mask is absent or was not drawn.
+            declared = tuple(name for name, _ in masks)
+            cases.append(CaseFiles(case, "", image, None, masks=masks, declared=declared))
             continue
         where = tree.file(folder)
         if others:

@@ -8,9 +8,10 @@ from pathlib import Path
 import py7zr
 import pytest
 
-from piecemeal.datasets.fetch import Layout, dataset_root, fetch_download
+from piecemeal.datasets.fetch import fetch_download
 from piecemeal.datasets.fetching import assemble as module
 from piecemeal.datasets.fetching.assemble import assemble, wanted_files
+from piecemeal.datasets.sources import Layout, dataset_root
 from piecemeal.errors import InputError
 
 
@@ -78,7 +79,8 @@ def test_several_archives_fill_one_tree(tmp_path, downloads):
         "readme.txt": "hello",
         "tables/extra.csv": "x",
     }
-    assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == ["download"]
+    there = sorted(path.name for path in (tmp_path / "raw").iterdir())
+    assert there == ["download", "download.json"]
     lock = json.loads((downloads / "checksums.json").read_text())
     assert set(lock) == {"part1.zip", "part2.zip", "Mask.7z", "extra.csv"}
 
@@ -171,6 +173,54 @@ def test_unpacked_parts_survive_a_kill(tmp_path, downloads, monkeypatch):
     root = assemble(tmp_path / "raw", archives, downloads)
     assert unpacked == ["part1.zip", "part2.zip", "part2.zip"]
     assert len(tree(root)) == 2
+
+
+def test_nothing_is_unpacked_again_until_an_archive_changes(tmp_path, downloads, monkeypatch):
+    zipped(downloads / "part1.zip", {"a.txt": "a"})
+    archives = [archive("part1.zip")]
+    assemble(tmp_path / "raw", archives, downloads)
+    extract = module.extract
+    monkeypatch.setattr(module, "extract", None)
+    assert tree(assemble(tmp_path / "raw", archives, downloads)) == {"a.txt": "a"}
+    monkeypatch.setattr(module, "extract", extract)
+    zipped(downloads / "part1.zip", {"b.txt": "changed"})
+    (downloads / "checksums.json").unlink()
+    assert tree(assemble(tmp_path / "raw", archives, downloads)) == {"b.txt": "changed"}
+
+
+def test_a_part_of_an_archive_that_was_replaced_is_not_used(tmp_path, downloads, monkeypatch):
+    for name in ("part1.zip", "part2.zip"):
+        zipped(downloads / name, {f"{name}.txt": "old"})
+    archives = [archive("part1.zip"), archive("part2.zip")]
+    extract = module.extract
+
+    def dies_in_the_second(path, folder, **options):
+        if path.name == "part2.zip":
+            raise KeyboardInterrupt
+        extract(path, folder, **options)
+
+    monkeypatch.setattr(module, "extract", dies_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        assemble(tmp_path / "raw", archives, downloads)
+    monkeypatch.setattr(module, "extract", extract)
+    zipped(downloads / "part1.zip", {"part1.zip.txt": "new"})
+    (downloads / "checksums.json").unlink()
+    found = tree(assemble(tmp_path / "raw", archives, downloads))
+    assert found == {"part1.zip.txt": "new", "part2.zip.txt": "old"}
+
+
+def test_a_missing_password_is_asked_for_by_its_variable(tmp_path, downloads, monkeypatch):
+    monkeypatch.delenv("WORD_PASSWORD", raising=False)
+    zipped(downloads / "word.zip", {"a.txt": "a"})
+    with pytest.raises(InputError, match=r"word\.zip: needs a password; .* variable WORD_PASSWORD"):
+        assemble(tmp_path / "raw", [archive("word.zip", password_from="WORD_PASSWORD")], downloads)
+
+
+def test_what_only_a_person_can_get_is_said_before_anything_is_fetched(tmp_path, downloads):
+    # Nobody listens at that address; it must not be asked.
+    first = archive("a.zip", urls=["http://127.0.0.1:9/a.zip"])
+    with pytest.raises(InputError, match=r"b\.zip: there is no such file, and only a person"):
+        assemble(tmp_path / "raw", [first, archive("b.zip")], downloads)
 
 
 def test_the_disk_is_asked_before_the_first_byte(tmp_path, downloads):

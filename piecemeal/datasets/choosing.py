@@ -1,0 +1,116 @@
+"""Which scans of which data sets a cohort takes, with what settings, and who trains and tests."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from piecemeal.datasets import layouts
+from piecemeal.datasets.scans import BadCase, CaseFiles
+from piecemeal.datasets.splits import (
+    carve_validation,
+    publishers_split,
+    read_split,
+    split_cases,
+    with_halves,
+)
+from piecemeal.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def split_patients(
+    dataset: str,
+    source: dict[str, Any],
+    patients: list[str],
+    split: dict[str, Any],
+    theirs: dict[str, str],
+) -> pd.DataFrame:
+    """Columns case, split, half of the patients of one data set. theirs: the publisher's split."""
+    seed = split["seed"]
+    if split.get("official"):
+        return with_halves(publishers_split(theirs, patients), seed)
+    if split.get("file"):
+        chosen = source.get("patients") is not None or source.get("limit") is not None
+        missing = "ignore" if chosen else "error"
+        excluded = source.get("exclude") or {}
+        table = read_split(Path(split["file"]), dataset, patients, missing, excluded)
+        if split.get("validation_share"):
+            table = carve_validation(table, split["validation_share"], seed)
+        return with_halves(table, seed)
+    own = split.get("datasets", {}).get(dataset)
+    counts = own or {key: split[key] for key in ("train", "validation", "test")}
+    return split_cases(patients, seed, **counts)
+
+
+def settings_of(
+    dataset: str, source: dict[str, Any], case: CaseFiles, intensity: dict[str, dict]
+) -> dict[str, Any]:
+    """What a scan is prepared with, as far as its data set decides it."""
+    modality = source["modality"]
+    for other, pattern in source["other_modality"].items():
+        if re.search(pattern, case.case):
+            modality = other
+    if modality not in intensity:
+        raise InputError(
+            f"data set {dataset}: {case.scan} is {modality}, for which the cohort has no "
+            f"`intensity`, only for {sorted(intensity)}; add it in config/cohorts"
+        )
+    of_source = ("layout", "labels", "sides", "side_check", "unit_spacing")
+    return {
+        **{key: source[key] for key in of_source},
+        "modality": modality,
+        "intensity": intensity[modality],
+        "declared": case.declared,
+    }
+
+
+def check_cohort(
+    sources: dict[str, dict], structures: dict[str, list[str]], orientation: str
+) -> None:
+    """Refuse cohorts whose structures, orientation and data sets do not fit together."""
+    wanted = {part for parts in structures.values() for part in parts}
+    labelled: set[str] = set()
+    for dataset, source in sorted(sources.items()):
+        sides = source["sides"]
+        if sides and orientation != "canonical":
+            raise InputError(
+                f"data set {dataset} has {sorted(sides)} to be split into left and right, which "
+                "takes `orientation: canonical` in config/cohorts"
+            )
+        own = {side for _, name in source["labels"] for side in sides.get(name, [name])}
+        if not own & wanted:
+            raise InputError(
+                f"data set {dataset} labels none of {sorted(wanted)}, only {sorted(own)}; correct "
+                "the names, or leave the data set out of the cohort in config/cohorts"
+            )
+        labelled |= own
+    if absent := sorted(wanted - labelled):
+        raise InputError(
+            f"no data set of the cohort labels {absent}, only {sorted(labelled)}; correct the "
+            "names, or leave the structures out of the cohort in config/cohorts"
+        )
+
+
+def usable_cases(dataset: str, source: dict) -> tuple[list[CaseFiles], list[BadCase]]:
+    """Cases of a source and those whose files do not add up, both without the excluded ones."""
+    bad: list[BadCase] = []
+    layout, root = layouts.load(source["layout"]), Path(source["root"])
+    cases = layout.find_cases(root, bad, **source["layout_options"])
+    exclude = source.get("exclude") or {}
+    names = {name for one in (*cases, *bad) for name in (one.case, one.scan)}
+    for entry, reason in exclude.items():
+        # The scans of a patient whose files do not even tell them apart have no names yet.
+        known = entry in names or any(entry.startswith(f"{one.scan}_") for one in bad)
+        if not known and not source.get("partial"):
+            raise InputError(
+                f"config/datasets/{dataset}.yaml, key exclude.{entry}: matches no patient and no "
+                f"scan in {source['root']}, expected a name like {min(names)}; correct or delete it"
+            )
+        log.info("%s/%s is left out: %s", dataset, entry, reason)
+    return tuple(
+        [one for one in group if not {one.case, one.scan} & exclude.keys()]
+        for group in (cases, bad)
+    )
