@@ -101,8 +101,9 @@ def test_predictions_of_turned_scans_lie_voxel_by_voxel_on_the_file(untrained, t
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[::-1].tolist()
     folder = tmp_path / "prepared" / "oblique" / "one"
     folder.mkdir(parents=True)
-    for name in ("image", "labels", "reference"):
+    for name in ("image", "labels"):
         np.save(folder / f"{name}.npy", labels)
+    np.savez_compressed(folder / "reference.npz", labels)
     about = {"native_shape": labels.shape, "spacing": spacing, "affine": affine.tolist()}
     about |= {"grid_shape": labels.shape, "grid_spacing": spacing, "file_axes": file_axes}
     (folder / "scan.json").write_text(json.dumps(about))

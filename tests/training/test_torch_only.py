@@ -193,5 +193,5 @@ def test_a_run_is_trained_and_predicts(python, job, cohort):
     status, said = python("-c", PREDICT, str(job), str(scan), str(job.parent / "prediction.npy"))
     assert status == 0, said
     prediction = np.load(job.parent / "prediction.npy")
-    assert prediction.shape == np.load(scan / "reference.npy").shape
+    assert prediction.shape == np.load(scan / "reference.npz")["arr_0"].shape
     assert prediction.max() < cohort.classes
