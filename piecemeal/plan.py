@@ -54,7 +54,7 @@ class Planner(DataPlanner):
                 f"{self.folder / 'scales' / plan.scale}.yaml: key 'cohorts.{arm.cohort}.training': "
                 f"missing, though the arm '{arm.arm}' is trained on it; say how, or leave it out"
             )
-        training = scale.cohorts[arm.cohort].training.model_dump()
+        training = scale.cohorts[arm.cohort].training.plan(method.batch_size)
         decides = {
             "cohort": arm.cohort,
             "annotation": arm.annotation,

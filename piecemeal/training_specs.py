@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -136,10 +137,16 @@ class MethodConfig(Strict):
 class TrainingConfig(Strict):
     """How long a run trains and how it is watched."""
 
-    steps: PositiveInt = Field(description="optimisation steps at most")
+    steps: PositiveInt | None = Field(None, description="optimisation steps at most")
+    samples: PositiveInt | None = Field(
+        None, description="samples to train on at most, instead of steps: the same for all methods"
+    )
     validate_every: PositiveInt = Field(description="steps between two validations")
-    decay: Literal["none", "cosine", "polynomial"] = Field(
+    decay: Literal["none", "cosine", "polynomial", "warm_restarts"] = Field(
         "none", description="how the learning rate falls to zero over the steps"
+    )
+    restarts: PositiveInt | None = Field(
+        None, description="of warm_restarts: how often the cosine is gone through"
     )
     patience: PositiveInt | None = Field(
         None, description="validations without a better loss before the run stops; null: never"
@@ -151,3 +158,18 @@ class TrainingConfig(Strict):
         False, description="torch.compile; pays for itself in runs of many minutes only"
     )
     checkpoint_seconds: float = Field(60, ge=0, description="time between two checkpoints")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingConfig:
+        if (self.steps is None) == (self.samples is None):
+            raise ValueError("give `steps` or `samples`, one of them")
+        if (self.decay == "warm_restarts") != (self.restarts is not None):
+            raise ValueError("`restarts` and `decay: warm_restarts` go together")
+        return self
+
+    def plan(self, batch_size: int | None) -> dict[str, Any]:
+        """The settings of one run: `samples` as the steps that take so many of this batch size."""
+        settings = self.model_dump(exclude={"samples"})
+        if self.samples is not None:
+            settings["steps"] = math.ceil(self.samples / (batch_size or 1))
+        return settings

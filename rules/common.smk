@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from piecemeal.errors import InputError
 from piecemeal.jobs import offer_package
 from piecemeal.plan import Planner
+from piecemeal.plan_data import ASIDE
 from piecemeal.plan_file import as_jobs_see_it, freeze, thaw
 
 offer_package(workflow.basedir)

@@ -1,11 +1,3 @@
-from piecemeal.plan_data import ASIDE
-
-
-def without_addresses(settings):
-    """Settings of a data set without what its job reads from the plan: no reason to run again."""
-    return {key: value for key, value in settings.items() if key not in ASIDE}
-
-
 rule fetch:
     output:
         manifest="<data>/raw/{dataset}-{hash}/manifest.json",
@@ -15,7 +7,12 @@ rule fetch:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        settings=lambda wc: without_addresses(settings("raw", wc.dataset, wc)),
+        # Addresses are read from the plan: a new mirror is no reason to fetch again.
+        settings=lambda wc: {
+            key: value
+            for key, value in settings("raw", wc.dataset, wc).items()
+            if key not in ASIDE
+        },
         plan=lambda wc: str(plan_file(wc.scale)),
     script:
         "../workflow/scripts/fetch.py"

@@ -18,7 +18,7 @@ from piecemeal.config import MainConfig, ScaleConfig
 from piecemeal.dataset_specs import DatasetConfig
 from piecemeal.errors import InputError
 from piecemeal.evaluation.claims import load_claims
-from piecemeal.training_specs import MethodConfig
+from piecemeal.training_specs import MethodConfig, TrainingConfig
 from piecemeal.validation import Strict, load_model, load_yaml, validate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -235,3 +235,22 @@ def test_every_key_is_described():
     allowed |= {"CohortConfig.split", "CohortConfig.annotations", "CohortConfig.scoring"}
     allowed |= {"MethodConfig.inference", "CohortConfig.grid", "DatasetConfig.phantom"}
     assert undescribed <= allowed
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(10, 100), (6, 167), (None, 1000)])
+def test_the_same_number_of_samples_for_methods_of_any_batch_size(batch_size, steps):
+    training = TrainingConfig(samples=1000, validate_every=10)
+    settings = training.plan(batch_size)
+    assert settings["steps"] == steps
+    assert "samples" not in settings
+
+
+def test_a_training_has_one_length_and_restarts_with_their_decay():
+    for content in (
+        {"validate_every": 1},
+        {"steps": 5, "samples": 5, "validate_every": 1},
+        {"steps": 5, "validate_every": 1, "decay": "warm_restarts"},
+        {"steps": 5, "validate_every": 1, "restarts": 2},
+    ):
+        with pytest.raises(InputError):
+            validate(content, TrainingConfig, "scale.yaml")

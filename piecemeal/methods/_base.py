@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,16 @@ class Method(ABC):
     @abstractmethod
     def loss(self, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
         """Scalar loss of logits (B, C, *space) under codes (B, *space) and sets (B, K, C)."""
+
+    def training_loss(
+        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
+    ) -> Tensor:
+        """Scalar loss of one training step; to be changed by what takes more than one pass.
+
+        forward: the network, under the run's autocast and wrapped for several GPUs: everything has
+        to go through it. done: share of the training that is over, from 0 to below 1.
+        """
+        return self.loss(forward(images), codes, sets)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Class probabilities (B, classes, *space) in float32 from logits (B, C, *space)."""

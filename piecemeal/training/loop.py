@@ -232,14 +232,17 @@ class Training:
         runtime.seed_step(s["seed"], step, self.group.rank)
         batch = batch.to(self.device, self.memory_format)
         batch = self.augmentation(batch, step, self.rows, self.sampler.size)
-        with self._autocast():
-            logits = self.forward(batch.images)
-        loss = self.method.loss(logits, batch.codes, batch.sets)
+        done = step / s["training"]["steps"]
+        loss = self.method.training_loss(self._forward, batch.images, batch.codes, batch.sets, done)
         # Gradients are averaged over the processes, whose parts may differ in size by one.
         loss = loss * (len(self.rows) * self.group.size / self.sampler.size)
         self.stepper.step(loss)
         self.loss_sum += loss.detach() / self.group.size
         state["step"] = step + 1
+
+    def _forward(self, *arguments: Any, **options: Any) -> Any:
+        with self._autocast():
+            return self.forward(*arguments, **options)
 
     def _autocast(self) -> torch.autocast:
         kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}

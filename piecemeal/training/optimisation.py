@@ -39,6 +39,8 @@ def learning_rate(step: int, optimiser: dict[str, Any], plan: dict[str, Any]) ->
     if step < optimiser["warmup_steps"]:
         return optimiser["learning_rate"] * optimiser["warmup_factor"]
     done = (step - optimiser["warmup_steps"]) / (plan["steps"] - optimiser["warmup_steps"])
+    if plan["decay"] == "warm_restarts":  # Loshchilov and Hutter, SGDR, ICLR 2017, eq. (5)
+        return optimiser["learning_rate"] * DECAYS["cosine"](done * plan["restarts"] % 1)
     return optimiser["learning_rate"] * DECAYS[plan["decay"]](done)
 
 

@@ -37,6 +37,16 @@ def test_learning_rate_along_a_polynomial():
     assert learning_rate(250, OPTIMISER, plan) == 0
 
 
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 1.0), (50, 0.5), (90, 0.0245), (100, 1.0), (150, 0.5), (990, 0.0245)]
+)
+def test_warm_restarts_go_through_the_cosine_again_and_again(step, rate):
+    """Ten in 1,000 steps, as ten epochs each of 100: epochs 0, 5, 9 and 10 of the schedule."""
+    optimiser = {"learning_rate": 1.0, "warmup_steps": 0, "warmup_factor": 1.0}
+    plan = {"decay": "warm_restarts", "restarts": 10, "steps": 1000}
+    assert learning_rate(step, optimiser, plan) == pytest.approx(rate, abs=1e-4)
+
+
 COMMON = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": None}
 
 
