@@ -14,10 +14,12 @@ from torch import Tensor, nn
 class Method(ABC):
     """A way to learn from label sets and to predict.
 
-    `trained` is False for floors and ceilings, which have neither network nor loss.
+    `trained` is False for floors and ceilings, which have neither network nor loss;
+    `uses_all_parameters` is False if a step may leave some of the network's parameters out.
     """
 
     trained = True
+    uses_all_parameters = True
 
     def __init__(self, classes: int):
         self.classes = classes  # background included

@@ -19,6 +19,8 @@ normalise before the leaky ReLU, as MultiMix does; `order="activation_first"` is
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -103,8 +105,16 @@ class CMUUNet(nn.Module):
         self.segmentation = nn.Conv2d(last, out_channels, 1)
         self.classifier = nn.Linear(deep, 1) if classifier else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Segmentation logits on the grid of `x`."""
+    def forward(self, x: Tensor, output: str = "segmentation") -> Any:
+        """Segmentation logits on the grid of `x`, or what the methods below say.
+
+        output: "segmentation", "presence" or "both". One entrance for all, because what goes past
+        `forward` is not synchronised between GPUs.
+        """
+        if output == "presence":
+            return self.presence(x)
+        if output == "both":
+            return self.forward_with_presence(x)
         return centre(self._segment(self._encode(x)), x.shape[2:])
 
     def presence(self, x: Tensor) -> Tensor:

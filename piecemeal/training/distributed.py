@@ -87,13 +87,21 @@ class Group:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """The network as all processes train it together."""
+    def wrap(self, network: nn.Module, device: torch.device, all_used: bool = True) -> nn.Module:
+        """The network as all processes train it together.
+
+        all_used: every step gives every parameter a gradient, so that none need be looked for.
+        """
         if self.size == 1:
             return network
         _synchronise_norms(network)
         ids = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            network,
+            device_ids=ids,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=not all_used,
+        )
 
 
 class _Sum(torch.autograd.Function):

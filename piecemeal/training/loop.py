@@ -153,7 +153,7 @@ class Training:
             checkpoint.restore_random_states(saved["random"])
             self.state["resumed_at"].append(self.state["step"])
             log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
-        self.forward = self.group.wrap(self.network, self.device)
+        self.forward = self.group.wrap(self.network, self.device, self.method.uses_all_parameters)
         if s["training"]["compile"]:
             self.forward = torch.compile(self.forward)
 

@@ -26,7 +26,7 @@ UNTRAINED = [n for n in IMPLEMENTATIONS if n not in TRAINED]
 COMPLETE_ONLY = {"cross_entropy"}
 LESSONS = [(name, "complete") for name in TRAINED]
 LESSONS += [(name, "half_merged") for name in TRAINED if name not in COMPLETE_ONLY]
-STEPS = 12
+STEPS = 20
 
 
 def slices(cohort, annotation: str):
