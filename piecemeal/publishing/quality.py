@@ -19,11 +19,15 @@ from piecemeal.publishing.thumbnails import outline_colours, thumbnail
 
 
 class Tile(NamedTuple):
-    """One scan on the page: its row of cases.csv, its volumes in ml, its picture."""
+    """One scan on the page: its row of cases.csv, its volumes in ml, its picture.
+
+    unknown: structures of its cohort that were drawn in other scans of its data set, not in it.
+    """
 
     row: Mapping[str, Any]
     volumes: Mapping[str, str]
     picture: str
+    unknown: Sequence[str]
 
 
 class Source(NamedTuple):
@@ -55,8 +59,9 @@ def write_page(
     folders = [prepared / row.dataset / row.scan for row in cases.itertuples()]
     picture = partial(_picture, colours=list(colours.values()), upright=upright)
     pictures = _each(picture, folders, workers)
+    asked = {name: _declared(of_set) for name, of_set in cases.groupby("dataset")}
     tiles = [
-        Tile(row, _volumes(row), shown)
+        Tile(row, _volumes(row), shown, _unknown(row, asked[row["dataset"]]))
         for row, shown in zip(cases.to_dict("records"), pictures, strict=True)
     ]
     drawn = set(phantoms)
@@ -103,6 +108,15 @@ def _volumes(row: Mapping[str, Any]) -> dict[str, str]:
     return dict(zip(names, volumes, strict=True)) if row["present"] else {}
 
 
+def _declared(cases: pd.DataFrame) -> list[str]:
+    """Structures that were drawn in any of these scans."""
+    return sorted({name for cell in cases["declared"] for name in cell.split(";") if name})
+
+
+def _unknown(row: Mapping[str, Any], asked: Sequence[str]) -> list[str]:
+    return sorted(set(asked) - set(row["declared"].split(";")))
+
+
 def _summary(cases: pd.DataFrame) -> dict[str, str]:
     """What the rows of one data set have in common, in words."""
     splits = cases.groupby("split")["case"].nunique()
@@ -111,11 +125,10 @@ def _summary(cases: pd.DataFrame) -> dict[str, str]:
         for kind in ("spacing",)
         for axis in "zyx"
     }
-    declared = sorted({name for cell in cases["declared"] for name in cell.split(";") if name})
     return {
         "patients": ", ".join(f"{count} {split}" for split, count in splits.items()),
         "scans": str(len(cases)),
         "modality": ", ".join(sorted(set(cases["modality"]))),
         "voxels (mm)": " x ".join(sizes.values()) + " (z, y, x)",
-        "labels": ", ".join(declared) or "none",
+        "labels": ", ".join(_declared(cases)) or "none",
     }

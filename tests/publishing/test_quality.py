@@ -3,8 +3,10 @@
 import base64
 import io
 import re
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -94,3 +96,13 @@ def test_the_page_shows_every_scan_and_what_is_odd(cohort, tmp_path):
 def test_real_data_are_not_called_phantoms(cohort, tmp_path):
     write_page(tmp_path / "page.html", COHORT, cohort.prepared, [])
     assert "phantoms" not in (tmp_path / "page.html").read_text()
+
+
+def test_the_page_says_what_was_not_drawn_in_a_scan(cohort, tmp_path):
+    prepared = tmp_path / "prepared"
+    shutil.copytree(cohort.prepared, prepared)
+    table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
+    table.loc[0, "declared"] = "right"
+    table.to_csv(prepared / "cases.csv", index=False)
+    write_page(tmp_path / "page.html", COHORT, prepared, [])
+    assert (tmp_path / "page.html").read_text().count("not drawn: left") == 1
