@@ -124,7 +124,12 @@ def _finish(
     cases = layout.find_cases(root, bad)
     for problem in bad:
         log.warning("%s", problem.reason)
-    ids = content_ids(sorted({file for case in cases for file in case.files}, key=str))
+    found = {file for case in cases for file in case.files}
+    if source == "download":
+        # The whole tree; what is linked to is an archive, whose sum is in checksums.json.
+        tree = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+        found |= set(tree)
+    ids = content_ids(sorted(found, key=str))
     files = {
         name_below(root, file): {"bytes": size_of_file(file), "content": digest}
         for file, digest in ids.items()

@@ -27,7 +27,6 @@ from piecemeal.datasets.members import (
     zip_entries,
 )
 from piecemeal.errors import InputError
-from piecemeal.provenance import file_sha256
 
 _BLOCK = 2**20
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -76,17 +75,6 @@ def extract(
     except BaseException:
         _remove(partial)
         raise
-
-
-def tree_manifest(folder: Path) -> dict[str, dict]:
-    """{path relative to `folder`: {"bytes", "sha256"}} of every file below it, sorted by path.
-
-    Raises InputError if there is no such folder, or something other than files and folders in it.
-    """
-    return {
-        name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for name, path in sorted(_plain_files(Path(folder), Path(folder)).items())
-    }
 
 
 def _tar_entries(source: tarfile.TarFile) -> Iterator[Entry]:
@@ -240,8 +228,6 @@ def _plain_files(folder: Path, named: Path) -> dict[str, Path]:
     def fail(error: OSError) -> None:
         raise error
 
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; unpack the archive again")
     files = {}
     for above, folders, names in os.walk(folder, onerror=fail):
         for path in (Path(above, name) for name in (*folders, *names)):

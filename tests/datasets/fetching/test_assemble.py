@@ -252,9 +252,12 @@ def test_fetching_ends_in_a_manifest_and_a_second_time_fetches_nothing(
     with zipfile.ZipFile(downloads / "ACDC.zip", "w") as target:
         for path in source.rglob("*"):
             target.write(path, Path("ACDC/database/training") / path.relative_to(source))
+        target.writestr("ACDC/readme.txt", "of no case")
     folder = tmp_path / "raw"
     for _ in range(2):
         manifest = fetch_download(folder, Layout("acdc"), [archive("ACDC.zip")], downloads)
     assert (manifest["source"], manifest["phantom"]) == ("download", False)
-    assert len(manifest["files"]) == 10
+    assert len(manifest["files"]) == 11
+    readme = hashlib.sha256(b"of no case").hexdigest()
+    assert manifest["files"]["ACDC/readme.txt"] == {"bytes": 10, "content": readme}
     assert len(Layout("acdc").find_cases(dataset_root(folder))) == 4
