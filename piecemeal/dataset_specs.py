@@ -14,6 +14,8 @@ from piecemeal.validation import Name, PositiveInt, Strict
 Modality = Literal["CT", "MR"]
 Access = Literal["open", "registration", "by hand", "phantom only"]
 
+# Raised when unpacking changes what ends up on disk: what was unpacked before is then stale.
+UNPACKED = 1
 NUMBER = "{number"  # what tells a name or an address that stands for many files
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from piecemeal import config as c
 from piecemeal.cohort_specs import CohortConfig
-from piecemeal.dataset_specs import DatasetConfig
+from piecemeal.dataset_specs import UNPACKED, DatasetConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperFolder, PaperRun, load_paper
 from piecemeal.provenance import short_hash, source_hash
@@ -146,6 +146,7 @@ class DataPlanner:
                 )
             archives = [archive.model_dump() for archive in dataset.archives]
             decides["archives"] = [{key: a[key] for key in IDENTITY} for a in archives]
+            decides["unpacked"] = UNPACKED
             more = {
                 "downloads": str(self.main.downloads / name),
                 ARCHIVES: archives,

@@ -139,7 +139,8 @@ class TrainingConfig(Strict):
 
     steps: PositiveInt | None = Field(None, description="optimisation steps at most")
     samples: PositiveInt | None = Field(
-        None, description="samples to train on at most, instead of steps: the same for all methods"
+        None,
+        description="samples to train on at most, instead of steps (which validations still count)",
     )
     validate_every: PositiveInt = Field(description="steps between two validations")
     decay: Literal["none", "cosine", "polynomial", "warm_restarts"] = Field(

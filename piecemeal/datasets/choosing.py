@@ -35,7 +35,9 @@ def split_patients(
     if split.get("file"):
         chosen = source.get("patients") is not None or source.get("limit") is not None
         missing = "ignore" if chosen else "error"
-        excluded = source.get("exclude") or {}
+        # Whose scans are all excluded one by one (case_phase) is excluded too.
+        named = source.get("exclude") or {}
+        excluded = {*named, *(name.rpartition("_")[0] for name in named)}
         table = read_split(Path(split["file"]), dataset, patients, missing, excluded)
         if split.get("validation_share"):
             table = carve_validation(table, split["validation_share"], seed)

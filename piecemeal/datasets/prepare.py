@@ -117,7 +117,9 @@ def _plan(
                 where = (Path(source["root"]), folder / place)
                 near = tuple(other / place for other in relatives if (other / place).exists())
                 jobs.append(Job(dataset, case, *where, json.loads(json.dumps(settings)), near))
-        bad += [(dataset, b.scan, b.reason) for b in bad_cases if b.case in splits[dataset].index]
+        # Nobody says of a bad patient which part of the publisher's split it is in.
+        asked = set(patients if split.get("official") else splits[dataset].index)
+        bad += [(dataset, b.scan, b.reason) for b in bad_cases if b.case in asked]
     return jobs, splits, bad
 
 

@@ -126,13 +126,13 @@ def publishers_split(theirs: Mapping[str, str], patients: Iterable[str]) -> pd.D
     """Columns case and split, sorted by case: the split that the data set itself comes with.
 
     theirs: case -> "train", "validation", "test", or "" of a case that is in none and left out.
-    Raises InputError if none of the patients is in one of its parts.
+    Raises InputError if one of the three parts has none of the patients.
     """
     rows = [(case, theirs[case]) for case in sorted(patients) if theirs.get(case)]
-    if not rows:
+    if empty := sorted(set(SPLITS) - {split for _, split in rows}):
         raise InputError(
-            "split.official: the data set comes without a split, or none of these patients is in "
-            "it; give counts, or a `file`, in config/cohorts"
+            f"split.official: none of these patients is in {', '.join(empty)}: the data set comes "
+            "without a split, or they are a part of it; give counts, or a `file`, in config/cohorts"
         )
     return pd.DataFrame(rows, columns=["case", "split"])
 

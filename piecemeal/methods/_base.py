@@ -15,11 +15,14 @@ class Method(ABC):
     """A way to learn from label sets and to predict.
 
     `trained` is False for floors and ceilings, which have neither network nor loss;
-    `uses_all_parameters` is False if a step may leave some of the network's parameters out.
+    `uses_all_parameters` is False if a step may leave some of the network's parameters out;
+    `watched_from` is the share of the training up to which validations choose no weights and stop
+    nothing, because what is predicted is not yet being learned.
     """
 
     trained = True
     uses_all_parameters = True
+    watched_from = 0.0
 
     def __init__(self, classes: int):
         self.classes = classes  # background included

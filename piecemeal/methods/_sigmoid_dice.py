@@ -48,7 +48,8 @@ def presence(codes: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
     """Whether each slice shows any structure (B,) float, and whether that is known (B,) bool.
 
     A voxel whose label set leaves the background out shows one; a slice all of whose voxels are
-    background alone shows none; of any other slice it is not known.
+    background alone shows none; of any other slice it is not known. So augmentation that moves
+    voxels of the set of every class in leaves no slice known to show none.
     """
     foreground = ~sets[:, :, 0] & sets.any(dim=2)
     background = sets[:, :, 0] & (sets.sum(dim=2) == 1)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from piecemeal.errors import InputError
 from piecemeal.methods._sigmoid_dice import SigmoidDice, focal, presence
 
 
@@ -26,7 +27,11 @@ class PretrainedUNet(SigmoidDice):
         gamma: float = 2.0,
     ):
         super().__init__(classes)
-        self.pretraining = pretraining
+        if not 0 < pretraining < 1:
+            raise InputError(
+                f"pretrained_u_net: pretraining is {pretraining}; expected a share between 0 and 1"
+            )
+        self.pretraining = self.watched_from = pretraining
         self.weights = (positive, negative, gamma)
 
     def training_loss(

@@ -40,14 +40,15 @@ def gallery(datasets: Mapping[str, Mapping[str, Any]]) -> Figure:
     datasets: {name: {"title", "layout", "layout_options", "labels" [[raw, structure], ...],
     "modality", "oblique": whether slices lie obliquely, "roots": {caption: folder}}}.
     """
-    rows = [
-        [
-            shown
-            for caption, root in about["roots"].items()
-            if (shown := _case(about, caption, root))
-        ]
+    found = [
+        [_case(about, caption, Path(root)) for caption, root in about["roots"].items()]
         for about in datasets.values()
     ]
+    rows = [there for row in found if (there := [shown for shown in row if shown])]
+    if not rows:
+        figure = style.new_figure(WIDTH, ROW)
+        figure.text(0.5, 0.5, "no data set has a case with labels", ha="center")
+        return figure
     if all(len(row) == 1 for row in rows):  # nothing to compare with: several data sets a row
         shown = [row[0] for row in rows]
         rows = [shown[i : i + ABREAST] for i in range(0, len(shown), ABREAST)]

@@ -286,6 +286,8 @@ class Training:
             *(self.group, self.device, self._autocast()),
         )
         state["history"][-1] |= {"validation_loss": found.loss, "validation_dice": found.dice}
+        if state["step"] <= self.method.watched_from * self.settings["training"]["steps"]:
+            return
         state["since_best"] += 1
         if found.loss < state["best_loss"]:
             weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}

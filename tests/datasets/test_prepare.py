@@ -558,7 +558,7 @@ def test_beyond_the_scan_it_is_as_dark_as_in_the_darkest_place(store, arguments)
     assert image.min() == -1
 
 
-def test_the_publishers_split_is_taken_where_it_is_asked_for(store, arguments, monkeypatch):
+def test_the_publishers_split_is_taken_where_it_is_asked_for(store, arguments, acdc, monkeypatch):
     layout = layouts.load("acdc")
     find_cases = layout.find_cases
     words = {"patient001": "train", "patient002": "validation", "patient003": "test"}
@@ -567,11 +567,24 @@ def test_the_publishers_split_is_taken_where_it_is_asked_for(store, arguments, m
         return [replace(c, split=words.get(c.case, "")) for c in find_cases(root, bad)]
 
     arguments["split"] = {"seed": 1, "official": True}
-    with pytest.raises(InputError, match=r"data set acdc.*comes without a split"):
+    with pytest.raises(
+        InputError, match=r"data set acdc.*in test, train, validation: the data set"
+    ):
         prepare(store, **arguments)
     monkeypatch.setattr(layout, "find_cases", with_split)
     table = prepare(store, **arguments)
     assert dict(zip(table.case, table.split, strict=True)) == words
+    # Half a patient is missed, though nobody says in which part of the split it was.
+    (acdc / "patient004" / "Info.cfg").unlink()
+    monkeypatch.setattr(
+        layout,
+        "find_cases",
+        lambda root, bad=None: [
+            replace(c, split=words.get(c.case, "")) for c in find_cases(root, bad)
+        ],
+    )
+    with pytest.raises(InputError, match="acdc/patient004: "):
+        prepare(store, **arguments)
 
 
 def test_sides_are_split_in_canonical_order_only(store, arguments):
@@ -589,3 +602,13 @@ def test_a_worker_killed_for_memory_is_explained(store, arguments, monkeypatch):
     monkeypatch.setattr(module, "_store", lambda job, files: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(InputError, match=r"most likely for memory.*what is done is kept"):
         prepare(store, **arguments, workers=2)
+
+
+def test_a_patient_of_a_split_whose_scans_are_excluded_one_by_one_is_not_missed(
+    store, arguments, tmp_path
+):
+    rows = ["dataset,case,split", "acdc,*,train", "acdc,patient002,test", "acdc,patient003,test"]
+    (tmp_path / "paper.csv").write_text("\n".join([*rows, ""]))
+    arguments["split"] = {"seed": 1, "file": str(tmp_path / "paper.csv")}
+    source(arguments)["exclude"] = {"patient002_ED": "motion", "patient002_ES": "motion"}
+    assert set(prepare(store, **arguments).case) == {"patient001", "patient003", "patient004"}

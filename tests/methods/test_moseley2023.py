@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from piecemeal import methods, networks
+from piecemeal.errors import InputError
 from piecemeal.methods._sigmoid_dice import focal, presence
 
 # Code 0: background, 1: liver, 2: either of them.
@@ -120,3 +121,10 @@ def test_every_arm_learns_its_task(network, batch, name):
         optimiser.step()
         losses.append(method.loss(network(batch[0]), *batch[1:]).item())
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_validations_count_once_the_mask_is_learned():
+    assert methods.load("pretrained_u_net", 2, {"pretraining": 0.3}).watched_from == 0.3
+    assert methods.load("cmu_net", 2).watched_from == 0
+    with pytest.raises(InputError, match="pretraining is 1"):
+        methods.load("pretrained_u_net", 2, {"pretraining": 1})

@@ -52,3 +52,8 @@ def test_a_folder_without_cases_is_left_out_and_logged(cohort, tmp_path, caplog)
     figure = gallery({"blocks": about(cohort, phantom=cohort.raw, real=tmp_path / "unplugged")})
     assert [len(axes.images) for axes in figure.axes] == [1]
     assert "blocks, real: left out of the gallery" in caplog.text
+
+
+def test_with_nothing_to_show_it_says_so(cohort, tmp_path):
+    figure = gallery({"blocks": about(cohort, real=tmp_path / "unplugged")})
+    assert [text.get_text() for text in figure.texts] == ["no data set has a case with labels"]

@@ -17,6 +17,7 @@ from piecemeal.training import loop, runtime
 from piecemeal.training.loop import Training
 from piecemeal.training.record import minutes_per_epoch
 from piecemeal.training.results import export, load_network
+from piecemeal.training.validation import Watched
 
 
 @pytest.fixture
@@ -204,6 +205,17 @@ def test_patience_stops(train, monkeypatch):
     training.run()
     assert training.state["stopped"] == "patience"
     assert training.state["step"] == 10
+
+
+def test_before_a_method_is_watched_no_weights_are_chosen_and_nothing_stops(train, monkeypatch):
+    training = train(training={"steps": 12, "validate_every": 2, "patience": 1})
+    monkeypatch.setattr(type(training.method), "watched_from", 0.5)
+    monkeypatch.setattr(loop, "validate", lambda *_: Watched(1.0, 0.5))  # never better again
+    training.run()
+    rows = [row["step"] for row in training.state["history"] if row["validation_loss"] is not None]
+    assert rows == [2, 4, 6, 8, 10]  # watched from step 6 on: 8 is the best, 10 no better
+    assert training.state["best_step"] == 8
+    assert training.state["stopped"] == "patience"
 
 
 def test_without_patience_all_steps_are_done(train):

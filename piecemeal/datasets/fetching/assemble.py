@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from piecemeal.dataset_specs import UNPACKED
 from piecemeal.datasets.fetching.archives import extract
 from piecemeal.datasets.fetching.checksums import Expected
 from piecemeal.datasets.fetching.download import obtain, require_by_hand
@@ -70,11 +71,12 @@ def assemble(
         log.info("%s (%d of %d)", file.name, number, len(files))
         pieces += _pieces(downloads, file, homepage, options)
     whole, stamp = folder / "download", folder / "download.json"
-    made_of = json.dumps([[piece.place, piece.digest] for piece in pieces])
+    made_of = json.dumps([UNPACKED, *([piece.place, piece.digest] for piece in pieces)])
     if not (whole.is_dir() and stamp.is_file() and stamp.read_text() == made_of):
         stamp.unlink(missing_ok=True)
         _build(pieces, folder, whole)
         write_text(stamp, made_of)
+    _discard(folder / "parts")
     return whole
 
 
@@ -119,7 +121,15 @@ def _build(pieces: Sequence[_Piece], folder: Path, whole: Path) -> None:
             extract(piece.path, part, kind=piece.kind, password=piece.password)
         _merge(part, place)
     partial.rename(whole)
-    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder that must never be found half there."""
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _password(archive: Mapping[str, Any]) -> str | None:
@@ -203,7 +213,16 @@ def _series(
 
 def _link(file: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        raise _twice(place)
     place.symlink_to(file.absolute())
+
+
+def _twice(place: Path) -> InputError:
+    return InputError(
+        f"{place}: is in two archives of the data set; expected it in one: check `archives` in its "
+        "file in config/datasets"
+    )
 
 
 def _merge(part: Path, place: Path) -> None:
@@ -214,10 +233,7 @@ def _merge(part: Path, place: Path) -> None:
         if entry.is_dir() and target.is_dir():
             _merge(entry, target)
         elif target.exists():
-            raise InputError(
-                f"{target}: is in two archives of the data set; expected it in one: check "
-                "`archives` in its file in config/datasets"
-            )
+            raise _twice(target)
         else:
             # Copies share the bytes: a part stays whole until everything is.
             _share(entry, target)

@@ -209,6 +209,36 @@ def test_a_part_of_an_archive_that_was_replaced_is_not_used(tmp_path, downloads,
     assert found == {"part1.zip.txt": "new", "part2.zip.txt": "old"}
 
 
+def test_a_kill_while_the_parts_are_removed_loses_nothing(tmp_path, downloads, monkeypatch):
+    files = {f"{number}.txt": str(number) for number in range(9)}
+    zipped(downloads / "many.zip", files)
+    rmtree = module.shutil.rmtree
+
+    def dies_half_way(folder, **options):
+        if folder.name == "parts.old" and folder.exists():
+            for path in sorted(folder.rglob("*.txt"))[:5]:
+                path.unlink()
+            raise KeyboardInterrupt
+        rmtree(folder, **options)
+
+    monkeypatch.setattr(module.shutil, "rmtree", dies_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        assemble(tmp_path / "raw", [archive("many.zip")], downloads)
+    monkeypatch.setattr(module.shutil, "rmtree", rmtree)
+    assert tree(assemble(tmp_path / "raw", [archive("many.zip")], downloads)) == files
+    (tmp_path / "raw" / "download.json").unlink()  # built afresh, not from what is left of parts
+    assert tree(assemble(tmp_path / "raw", [archive("many.zip")], downloads)) == files
+    assert not list((tmp_path / "raw").glob("parts*"))
+
+
+def test_a_file_that_an_archive_holds_too_is_refused(tmp_path, downloads):
+    zipped(downloads / "a.zip", {"extra.csv": "a"})
+    (downloads / "extra.csv").write_text("x")
+    archives = [archive("a.zip"), archive("extra.csv", unpack="no")]
+    with pytest.raises(InputError, match=r"extra\.csv: is in two archives"):
+        assemble(tmp_path / "raw", archives, downloads)
+
+
 def test_a_missing_password_is_asked_for_by_its_variable(tmp_path, downloads, monkeypatch):
     monkeypatch.delenv("WORD_PASSWORD", raising=False)
     zipped(downloads / "word.zip", {"a.txt": "a"})
