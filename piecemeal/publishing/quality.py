@@ -120,15 +120,14 @@ def _unknown(row: Mapping[str, Any], asked: Sequence[str]) -> list[str]:
 def _summary(cases: pd.DataFrame) -> dict[str, str]:
     """What the rows of one data set have in common, in words."""
     splits = cases.groupby("split")["case"].nunique()
-    sizes = {
-        f"{axis}": f"{cases[f'{kind}_{axis}'].min():.3g} to {cases[f'{kind}_{axis}'].max():.3g}"
-        for kind in ("spacing",)
+    sizes = [
+        f"{cases[f'spacing_{axis}'].min():.3g} to {cases[f'spacing_{axis}'].max():.3g}"
         for axis in "zyx"
-    }
+    ]
     return {
         "patients": ", ".join(f"{count} {split}" for split, count in splits.items()),
         "scans": str(len(cases)),
         "modality": ", ".join(sorted(set(cases["modality"]))),
-        "voxels (mm)": " x ".join(sizes.values()) + " (z, y, x)",
+        "voxels (mm)": " x ".join(sizes) + " (z, y, x)",
         "labels": ", ".join(_declared(cases)) or "none",
     }
