@@ -41,7 +41,8 @@ from piecemeal.training.augmentation import Augmentation
 from piecemeal.training.cases import load_cases
 from piecemeal.training.data import Samples, StepBatches, loader
 from piecemeal.training.loop import Training
-from piecemeal.training.sampling import Window, build_sampler
+from piecemeal.training.sampling import build_sampler
+from piecemeal.training.window import Window
 
 CLASSES = 4
 OF_FLOOR, OF_MONAI = 0.9, 1.5
@@ -144,7 +145,12 @@ def settings(problem: Problem, precision: str, augmented: dict) -> dict:
         "sampler": {"name": "cases"},
         "augmentation": augmented,
         "training": {
-            **{"steps": steps, "validate_every": 10**6, "patience": None, "decay": "none"},
+            **{
+                "steps": steps,
+                "validate_every": 10**6,
+                "patience": None,
+                "decay": {"kind": "none"},
+            },
             **{"precision": precision, "compile": False, "checkpoint_seconds": 3600.0},
         },
     }

@@ -14,10 +14,13 @@ from piecemeal.validation import Name, PositiveInt, Strict
 
 
 class ScoringConfig(Strict):
-    """What happens to a prediction before it is scored."""
+    """What happens to a prediction before it is scored, and what is measured beside the usual."""
 
     largest_component: list[str] = Field(
         [], description="structures of which only the largest 6-connected component is kept"
+    )
+    slices: bool = Field(
+        False, description="Hausdorff distance slice by slice as well, in pixels of the grid"
     )
 
 

@@ -54,6 +54,16 @@ class CohortScale(Strict):
     training: TrainingConfig | None = Field(
         None, description="how its runs are trained; none: its data are prepared only"
     )
+    longer: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="method -> how many times as long as the others it trains"
+    )
+    leave_out: list[Name] = Field([], description="methods that are not run at this scale")
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        None, description="voxels along z, y and x of methods that learn from patches"
+    )
+    seeds: list[int] | None = Field(
+        None, min_length=1, description="instead of the scale's; floors and ceilings take the first"
+    )
 
 
 class ScaleConfig(Strict):

@@ -89,22 +89,25 @@ def _input_shape(plan: Plan, settings: Mapping[str, Any]) -> tuple[int, ...] | N
     if kind["kind"] == "patches":
         return (1, *kind["size"])
     size = plan.prepared[settings["cohort"]].settings["grid"]["size"]
-    return None if None in size[1:] else (2 * kind["neighbours"] + 1, *size[1:])
+    if None in size[1:]:
+        return None
+    return (
+        2 * kind["neighbours"] + 1,
+        *(round(side * (kind.get("crop") or 1)) for side in size[1:]),
+    )
 
 
 def _forward_flops(settings: Mapping[str, Any], shape: tuple[int, ...]) -> float:
     import torch  # here, because nothing else of planning needs it
     from torch.utils.flop_counter import FlopCounterMode
 
-    from piecemeal import methods, networks
+    from piecemeal import methods
 
     method = methods.load(
         settings["implementation"], settings["classes"], settings["method_options"]
     )
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network = networks.build(
-            settings["network"], shape[0], method.output_channels(), **settings["network_options"]
-        ).eval()
+        network = methods.build_network(settings, method, shape[0]).eval()
         with torch.no_grad():
             network(torch.empty(1, *shape))
     return float(counter.get_total_flops())

@@ -8,6 +8,7 @@ Nothing here imports pandas or torch: Snakemake reads the papers at every start.
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from pydantic import Field, field_validator
 
 from piecemeal.errors import InputError
 from piecemeal.table_specs import Key, Table, TablesFile
-from piecemeal.validation import Name, Strict, load_model, validate
+from piecemeal.validation import Name, PositiveInt, Strict, load_model, validate
 
 # What `postprocessing` says of a prediction to which nothing was done.
 AS_PREDICTED = "as predicted"
@@ -41,6 +42,9 @@ class PaperRun(Strict):
     cohort: Name = Field(description="file in config/cohorts")
     annotation: Name = Field(description="annotation of that cohort")
     method: Name = Field(description="file in config/methods")
+    seeds: PositiveInt | Literal["all"] = Field(
+        "all", description="run with so many of the scale's seeds, the first ones, or with all"
+    )
 
 
 class FigureBase(Strict):
@@ -49,24 +53,40 @@ class FigureBase(Strict):
     key: Key = Field(description="second part of the output's name")
     title: str = Field(description="heading in the report")
     caption: str = Field(description="what the figure shows, what to look for")
+
+
+class Comparison(FigureBase):
+    """A figure of several arms."""
+
     arms: dict[str, str] = Field(min_length=1, description="arm -> heading, in order")
 
 
-class QualitativeFigure(FigureBase):
+class QualitativeFigure(Comparison):
     """Example slices: the reference and what every arm made of it."""
 
     kind: Literal["qualitative"]
     cohorts: list[Name] = Field(min_length=1, description="rows")
+    each_dataset: bool = Field(False, description="a row for every data set of the cohorts")
 
 
-class TrainingCurves(FigureBase):
+class TrainingCurves(Comparison):
     """Training and validation loss of every arm."""
 
     kind: Literal["training_curves"]
     cohorts: list[Name] = Field(min_length=1, description="rows")
 
 
-class CaseScores(FigureBase):
+class NotedCurves(Comparison):
+    """Shares that only some methods note while they train, over the steps of every arm."""
+
+    kind: Literal["noted_curves"]
+    cohorts: list[Name] = Field(min_length=1, description="rows")
+    columns: dict[str, str] = Field(
+        min_length=1, description="column of history.csv, of numbers from 0 to 1 -> label, in order"
+    )
+
+
+class CaseScores(Comparison):
     """The score of every case, arms side by side, one panel a column of a table."""
 
     kind: Literal["case_scores"]
@@ -74,7 +94,39 @@ class CaseScores(FigureBase):
     metric: str = Field(description="metric of that table")
 
 
-Figure = Annotated[QualitativeFigure | TrainingCurves | CaseScores, Field(discriminator="kind")]
+class ViewsFigure(FigureBase):
+    """What a method that learns from its own predictions sees of one scan of each data set."""
+
+    kind: Literal["views"]
+    arm: str = Field(description="arm whose trained network looks")
+    cohort: Name = Field(description="its data sets are the rows")
+
+    @property
+    def arms(self) -> list[str]:
+        """The arm, as other figures have theirs."""
+        return [self.arm]
+
+
+class AttentionFigure(Comparison):
+    """How much each level of the network's pyramid counts, slice by slice: rows are the arms."""
+
+    kind: Literal["attention"]
+    cohort: Name = Field(description="its data sets are the columns")
+
+
+Figure = Annotated[
+    QualitativeFigure | TrainingCurves | NotedCurves | CaseScores | ViewsFigure | AttentionFigure,
+    Field(discriminator="kind"),
+]
+# These look once more with the trained networks of their arms, at one cohort.
+ASK_NETWORKS = (ViewsFigure, AttentionFigure)
+
+
+def cohorts_of(figure: FigureBase, tables: Mapping[str, Table]) -> list[str]:
+    """The cohorts that a figure shows; `tables` by key, for a figure of one of their halves."""
+    if isinstance(figure, CaseScores):
+        return [half.cohort for half in tables[figure.table].halves]
+    return [figure.cohort] if isinstance(figure, ASK_NETWORKS) else figure.cohorts
 
 
 class FiguresFile(Strict):
@@ -98,7 +150,7 @@ class PaperFolder(NamedTuple):
     paper: Paper
     runs: list[PaperRun]
     tables: list[Table]
-    figures: list[QualitativeFigure | TrainingCurves | CaseScores]
+    figures: list[FigureBase]
 
 
 def read_runs(path: Path) -> list[PaperRun]:
@@ -154,10 +206,7 @@ def load_paper(folder: Path) -> PaperFolder:
                     f"{where}: figure '{figure.key}' asks for metric '{figure.metric}'; "
                     f"table '{table.key}' has: {', '.join(names)}"
                 )
-            cohorts = [half.cohort for half in table.halves]
-        else:
-            cohorts = figure.cohorts
-        asked = {(arm, cohort) for arm in figure.arms for cohort in cohorts}
+        asked = {(arm, cohort) for arm in figure.arms for cohort in cohorts_of(figure, by_key)}
         _check_arms(where, figure.key, asked, planned)
     return PaperFolder(folder, paper, runs, tables, figures)
 

@@ -32,16 +32,26 @@ class Planner(DataPlanner):
                 {"arm": arm.arm, "run": self._run(plan, scale, arm, seed)}
                 for arm in self.paper(key).runs
                 if arm.cohort in scale.cohorts
-                for seed in scale.seeds
+                if arm.method not in scale.cohorts[arm.cohort].leave_out
+                for seed in self._seeds(scale, arm)
             ]
             if runs:  # a paper may have nothing to run at a scale
                 plan.papers[key] = runs
         return plan
 
+    def _method(self, name: str) -> MethodConfig:
+        return self._load(load_model, self.folder / "methods" / f"{name}.yaml", MethodConfig)
+
+    def _seeds(self, scale: c.ScaleConfig, arm: PaperRun) -> list[int]:
+        """Those of the cohort; of what is not trained the first, as it has no chance in it."""
+        seeds = scale.cohorts[arm.cohort].seeds or scale.seeds
+        if not self._method(arm.method).network:
+            return seeds[:1]
+        return seeds if arm.seeds == "all" else seeds[: arm.seeds]
+
     def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
-        path = self.folder / "methods" / f"{arm.method}.yaml"
-        method: MethodConfig = self._load(load_model, path, MethodConfig)
-        cohort = self.cohort(arm.cohort)
+        path, method = self.folder / "methods" / f"{arm.method}.yaml", self._method(arm.method)
+        cohort, change = self.cohort(arm.cohort), scale.cohorts[arm.cohort]
         implementation = plugin("piecemeal.methods", method.implementation, path, "implementation")
         plugins = [implementation]
         network, options = None, {}
@@ -49,12 +59,15 @@ class Planner(DataPlanner):
             network = method.network.name
             options = method.network.options | scale.networks.get(network, {})
             plugins.append(plugin("piecemeal.networks", network, path, "network.name"))
-        if scale.cohorts[arm.cohort].training is None:
+        if change.training is None:
             raise InputError(
                 f"{self.folder / 'scales' / plan.scale}.yaml: key 'cohorts.{arm.cohort}.training': "
                 f"missing, though the arm '{arm.arm}' is trained on it; say how, or leave it out"
             )
-        training = scale.cohorts[arm.cohort].training.plan(method.batch_size)
+        training = change.training.plan(method, change.longer.get(arm.method, 1.0))
+        given = method.input.model_dump(mode="json")
+        if given["kind"] == "patches" and change.patch:
+            given["size"] = list(change.patch)
         decides = {
             "cohort": arm.cohort,
             "annotation": arm.annotation,
@@ -67,9 +80,12 @@ class Planner(DataPlanner):
             "method_options": method.options,
             "network": network,
             "network_options": options,
-            "optimiser": method.optimiser.model_dump() if method.optimiser else None,
+            # The decay is among the settings of the training.
+            "optimiser": method.optimiser.model_dump(exclude={"decay"})
+            if method.optimiser
+            else None,
             "batch_size": method.batch_size,
-            "input": method.input.model_dump(mode="json"),
+            "input": given,
             "sampler": method.sampler.model_dump(),
             "augmentation": method.augmentation.model_dump() if method.augmentation else {},
             # How often it is saved decides how much a kill costs, not the result.
@@ -83,6 +99,7 @@ class Planner(DataPlanner):
             "run": run.hash,
             "inference": method.inference.model_dump(),
             "largest_component": cohort.scoring.largest_component,
+            "slices": cohort.scoring.slices,
         }
         plan.scores[key] = self._unit(of_score, *plugins, "workflow.scripts.score")
         return key

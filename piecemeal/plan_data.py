@@ -99,9 +99,15 @@ class DataPlanner:
         """A misspelt name in a scale would silently change nothing."""
         for network in scale.networks:
             plugin("piecemeal.networks", network, where, "networks")
-        for key, folder in (("cohorts", "cohorts"), ("sources", "datasets")):
+        given = [
+            ("cohorts", "cohorts", scale.cohorts),
+            ("sources", "datasets", scale.sources),
+            *((f"cohorts.{n}.longer", "methods", c.longer) for n, c in scale.cohorts.items()),
+            *((f"cohorts.{n}.leave_out", "methods", c.leave_out) for n, c in scale.cohorts.items()),
+        ]
+        for key, folder, names in given:
             allowed = sorted(path.stem for path in (self.folder / folder).glob("*.yaml"))
-            if unknown := sorted(set(getattr(scale, key)) - set(allowed)):
+            if unknown := sorted(set(names) - set(allowed)):
                 raise InputError(f"{where}: key '{key}': unknown {unknown}; allowed: {allowed}")
 
     def _unit(self, decides: dict[str, Any], *modules: str, **more: Any) -> Unit:

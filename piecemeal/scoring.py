@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -12,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from piecemeal import methods
 from piecemeal.datasets.grid import Geometry
@@ -19,7 +21,9 @@ from piecemeal.datasets.orientation import to_file_order
 from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
 from piecemeal.evaluation.components import largest_component
 from piecemeal.evaluation.metrics import evaluate
+from piecemeal.evaluation.slices import slice_distances
 from piecemeal.inference import ForwardPasses, predict, warm_up
+from piecemeal.methods._base import Method, TaskConditioned
 from piecemeal.training.results import load_network
 from piecemeal.training.validation import memory_format_of
 
@@ -37,12 +41,16 @@ class RunScores(NamedTuple):
 
     `processed`: as the cohort asks to score (largest components kept where it says so);
     `unprocessed`: of the predictions as they came; `scans`: what belongs to a scan as a whole, one
-    entry each: dataset, case, phase, diagonal_mm, seconds, forward_passes, head_passes.
+    entry each: dataset, case, phase, diagonal_mm, seconds, forward_passes, head_passes, and of a
+    method that takes a pass for every task seconds_one_pass and forward_passes_one_pass; `slices`:
+    of a cohort that asks for them, one entry a scan, structure and table (processed: true, false):
+    hd_slice_px (None without any slice), slices, left_out; its scans have slice_diagonal_px.
     """
 
     processed: pd.DataFrame
     unprocessed: pd.DataFrame
     scans: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
 
 
 def score_run(
@@ -68,22 +76,20 @@ def score_run(
     kept = [i for i, name in names.items() if name in settings["largest_component"]]
 
     cases = read_cases(prepared)
-    processed, raw, scans = [], [], []
+    processed, raw, scans, slices = [], [], [], []
     for row in cases[cases["split"] == "test"].itertuples(index=False):
         scan = PreparedScan(prepared / row.dataset / row.scan)
         if network is not None and not scans:
             # The first forward pass of a process also loads kernels and sets up threads and memory:
             # an empty input pays for that, untimed, so that the first scan takes as long as others.
             warm_up(method, network, scan, settings)
-        with ForwardPasses(network) as passes:
-            start = time.perf_counter()
-            prediction = predict(method, network, scan, settings)
-            seconds = round(time.perf_counter() - start, 4)
+        prediction, seconds, passes = _timed(method, network, scan, settings)
         identity = {"dataset": row.dataset, "case": row.case, "phase": row.phase}
         scans.append(
             identity
             | {"diagonal_mm": round(diagonal_mm(scan.geometry), 4), "seconds": seconds}
             | {"forward_passes": passes.count, "head_passes": passes.head_count}
+            | _in_one_pass(method, network, scan, settings)
         )
         cleaned = largest_component(prediction, kept)
         _write(predictions / row.dataset / f"{row.scan}.nii.gz", cleaned, scan)
@@ -97,16 +103,65 @@ def score_run(
             table.append(
                 scores.rename(columns={"label": "structure"}).assign(**identity, seconds=seconds)
             )
+        if settings.get("slices", False):
+            scans[-1]["slice_diagonal_px"] = round(slice_diagonal_px(scan.geometry), 4)
+            for which, volume in ((True, cleaned), (False, prediction)):
+                slices += _slices(volume, scan, labels, identity | {"processed": which})
         log.info("%s: %s", row.scan, processed[-1]["dice"].round(3).tolist())
     run = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
     first, second = (pd.concat(t).assign(**run)[COLUMNS] for t in (processed, raw))
-    return RunScores(first, second, scans)
+    return RunScores(first, second, scans, slices)
+
+
+def _timed(
+    method: Method, network: nn.Module | None, scan: PreparedScan, settings: dict[str, Any]
+) -> tuple[np.ndarray, float, ForwardPasses]:
+    """Predict a scan; also the seconds and the forward passes that it took."""
+    with ForwardPasses(network) as passes:
+        start = time.perf_counter()
+        prediction = predict(method, network, scan, settings)
+        return prediction, round(time.perf_counter() - start, 4), passes
+
+
+def _in_one_pass(
+    method: Method, network: nn.Module | None, scan: PreparedScan, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What a method that takes a pass for every task would take if all shared one; else nothing.
+
+    Published protocols evaluate the whole network for every task, though what is new is the head.
+    """
+    if not isinstance(method, TaskConditioned) or method.one_pass:
+        return {}
+    shared = copy.copy(method)
+    shared.one_pass = True
+    _, seconds, passes = _timed(shared, network, scan, settings)
+    return {"seconds_one_pass": seconds, "forward_passes_one_pass": passes.count}
+
+
+def _slices(
+    volume: np.ndarray, scan: PreparedScan, labels: dict[int, str], identity: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Distances slice by slice as entries of scores.json, which has null instead of NaN."""
+    pixels = scan.geometry.steps[1:]
+    found = slice_distances(volume, np.asarray(scan.reference), labels, pixels)
+    found = found.rename(columns={"label": "structure"}).astype(object)
+    return [identity | row for row in found.where(found.notna(), None).to_dict("records")]
 
 
 def diagonal_mm(geometry: Geometry) -> float:
     """Length in mm of the diagonal of a scan's volume: no two of its voxels lie further apart."""
     sides = zip(geometry.native_shape, geometry.spacing, strict=True)
     return math.hypot(*(voxels * spacing for voxels, spacing in sides))
+
+
+def slice_diagonal_px(geometry: Geometry) -> float:
+    """Length of the diagonal of a scan's plane (y, x), in pixels of the cohort's grid.
+
+    No two voxels of a slice lie further apart; where the grid is stretched to the scan, it is the
+    diagonal of the grid's plane.
+    """
+    sides = zip(geometry.native_shape[1:], geometry.steps[1:], strict=True)
+    return math.hypot(*(voxels * step for voxels, step in sides))
 
 
 def _write(path: Path, prediction: np.ndarray, scan: PreparedScan) -> None:

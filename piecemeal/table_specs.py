@@ -13,14 +13,21 @@ from piecemeal.validation import Name, Strict
 
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Misses = Literal["diagonal", "excluded"]
+Spread = Literal["cases", "runs"]
 
 
 class Metric(Strict):
     """One measure of a table."""
 
     name: str = Field(description="name in the table and in the published numbers")
-    score: Literal["dice", "assd_mm", "hd_mm", "hd95_mm"] = Field(description="column of scores")
-    unit: str = Field(description="unit; must be the published one ('1' for a fraction)")
+    score: Literal["dice", "assd_mm", "hd_mm", "hd95_mm", "hd_slice_px"] = Field(
+        description="column of scores; hd_slice_px, the Hausdorff distance slice by slice in "
+        "pixels of the grid, needs the cohorts' scoring.slices"
+    )
+    unit: str = Field(
+        description="unit; must be the published one ('1' for a fraction, '%' for a hundred times "
+        "as much)"
+    )
     decimals: int = Field(ge=0, le=6, description="digits after the point in print")
     better: Literal["higher", "lower"] = Field(description="which direction is better")
     printed: bool = Field(True, description="false: in the csv only")
@@ -29,6 +36,11 @@ class Metric(Strict):
         description="distances: what a missed or invented structure counts in the code the paper "
         "cites; adds the row '<name>, a miss counts ...' to the csv",
     )
+
+    @property
+    def factor(self) -> float:
+        """What a score is multiplied by to be in the unit."""
+        return 100.0 if self.unit == "%" else 1.0
 
     @property
     def is_distance(self) -> bool:
@@ -40,9 +52,16 @@ class Speed(Strict):
     """One measure of cost: a column beside the structures, or of a table of its own."""
 
     name: str = Field(description="name in the table and in the published numbers")
-    measure: Literal["minutes_per_epoch", "seconds_per_case", "forward_passes_per_case"] = Field(
+    measure: Literal[
+        "minutes_per_epoch",
+        "seconds_per_case",
+        "forward_passes_per_case",
+        "seconds_per_case_one_pass",
+        "forward_passes_per_case_one_pass",
+    ] = Field(
         description="training time of one pass over the training samples; time to predict one "
-        "scan of a case; forward passes of the network that this takes"
+        "scan of a case; forward passes of the network that this takes; the latter two where a "
+        "method that takes a pass for every task shares one among them"
     )
     unit: str = Field(description="unit; must be the published one ('1' for a count)")
     decimals: int = Field(ge=0, le=6, description="digits after the point in print")
@@ -107,6 +126,12 @@ class Table(Strict):
         description="what the distances of a missed or invented structure count: `diagonal` is the "
         "diagonal of the scan's volume; `excluded` leaves the case out of the column for every "
         "compared arm as soon as one of them missed or invented the structure",
+    )
+    spread: Spread = Field(
+        "cases",
+        description="what the standard deviations of the metrics are over: `cases`, of their means "
+        "over seeds (population); `runs`, of each seed's mean over cases (sample, as a paper of "
+        "several runs reports it)",
     )
     speed: list[Speed] = Field([], description="measures of cost, in printed order")
     arms: list[Arm] = Field(min_length=1, description="rows in printed order")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from piecemeal.augmentation_specs import AugmentationConfig
 from piecemeal.validation import Name, PositiveInt, Strict
@@ -17,6 +17,13 @@ class Slices(Strict):
     kind: Literal["slices"]
     neighbours: int = Field(
         0, ge=0, le=8, description="slices above and below that are further input channels"
+    )
+    crop: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of the slice's sides that a training sample shows, at a random place; "
+        "predicted in tiles of that size; null: whole slices",
     )
 
 
@@ -58,7 +65,21 @@ class Hierarchical(Strict):
     background: bool = Field(False, description="whether background counts as a class")
 
 
-Sampler = Annotated[Epochs | RandomCases | Foreground | Hierarchical, Field(discriminator="name")]
+class Alternating(Strict):
+    """Data sets take turns, a batch each; labelled rows show a structure of their case."""
+
+    name: Literal["alternating"]
+    unlabelled: float = Field(
+        0.0, ge=0, lt=1, description="share of the batch from cases of which nothing is known"
+    )
+    middle: PositiveInt | None = Field(
+        None, description="slices around their middle that these are from; null: from anywhere"
+    )
+
+
+Sampler = Annotated[
+    Epochs | RandomCases | Foreground | Alternating | Hierarchical, Field(discriminator="name")
+]
 
 
 class NetworkConfig(Strict):
@@ -68,12 +89,53 @@ class NetworkConfig(Strict):
     options: dict[str, Any] = Field({}, description="keyword arguments of its build()")
 
 
+class Plain(Strict):
+    """No decay, or one that the steps alone decide: both end at zero."""
+
+    kind: Literal["none", "cosine"]
+
+
+class Polynomial(Strict):
+    """(1 - share of the steps) to a power; nnU-Net's is 0.9 (Isensee et al., Nat Methods 2021)."""
+
+    kind: Literal["polynomial"]
+    power: float = Field(0.9, gt=0, description="the power")
+
+
+class WarmRestarts(Strict):
+    """The cosine again and again (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5)."""
+
+    kind: Literal["warm_restarts"]
+    restarts: PositiveInt = Field(description="how often the cosine is gone through")
+
+
+class Staircase(Strict):
+    """Multiplied by a factor at the beginning of equal parts of the training."""
+
+    kind: Literal["staircase"]
+    factor: float = Field(gt=0, lt=1, description="what it is multiplied by, each time")
+    times: float = Field(gt=0, description="parts of the training")
+    at_start: bool = Field(False, description="whether the first part is reduced already")
+
+
+def _by_name(value: Any) -> Any:
+    """A word is a decay without options."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Decay = Annotated[
+    Annotated[Plain | Polynomial | WarmRestarts | Staircase, Field(discriminator="kind")],
+    BeforeValidator(_by_name),
+]
+
+
 class Optimiser(Strict):
     """What all optimisers share: the learning rate, a function of the step alone."""
 
     learning_rate: float = Field(gt=0, description="after the warm-up")
     warmup_steps: int = Field(0, ge=0, description="first steps, at a reduced rate")
     warmup_factor: float = Field(1.0, gt=0, le=1, description="the reduction in the warm-up")
+    decay: Decay = Field(Plain(kind="none"), description="how the learning rate falls")
     weight_decay: float = Field(0.0, ge=0, description="weight decay")
     clip_norm: float | None = Field(
         None, gt=0, description="largest norm of the gradient over all parameters; null: any"
@@ -94,7 +156,14 @@ class Sgd(Optimiser):
     nesterov: bool = Field(False, description="Nesterov's momentum")
 
 
-OptimiserConfig = Annotated[Adam | Sgd, Field(discriminator="name")]
+class RmsProp(Optimiser):
+    """RMSprop (Hinton's lecture 6e), with torch's smoothing of 0.99."""
+
+    name: Literal["rmsprop"] = Field(description="optimiser")
+    momentum: float = Field(0.0, ge=0, lt=1, description="momentum")
+
+
+OptimiserConfig = Annotated[Adam | Sgd | RmsProp, Field(discriminator="name")]
 
 
 class InferenceConfig(Strict):
@@ -140,14 +209,12 @@ class TrainingConfig(Strict):
     steps: PositiveInt | None = Field(None, description="optimisation steps at most")
     samples: PositiveInt | None = Field(
         None,
-        description="samples to train on at most, instead of steps (which validations still count)",
+        description="samples to train on at most, instead of steps (which validations still "
+        "count); unlabelled ones come on top",
     )
     validate_every: PositiveInt = Field(description="steps between two validations")
-    decay: Literal["none", "cosine", "polynomial", "warm_restarts"] = Field(
-        "none", description="how the learning rate falls to zero over the steps"
-    )
-    restarts: PositiveInt | None = Field(
-        None, description="of warm_restarts: how often the cosine is gone through"
+    decay: Decay | None = Field(
+        None, description="how the learning rate falls; null: as each method's file says"
     )
     patience: PositiveInt | None = Field(
         None, description="validations without a better loss before the run stops; null: never"
@@ -164,13 +231,21 @@ class TrainingConfig(Strict):
     def _one_length(self) -> TrainingConfig:
         if (self.steps is None) == (self.samples is None):
             raise ValueError("give `steps` or `samples`, one of them")
-        if (self.decay == "warm_restarts") != (self.restarts is not None):
-            raise ValueError("`restarts` and `decay: warm_restarts` go together")
         return self
 
-    def plan(self, batch_size: int | None) -> dict[str, Any]:
-        """The settings of one run: `samples` as the steps that take so many of this batch size."""
+    def plan(self, method: MethodConfig, longer: float = 1.0) -> dict[str, Any]:
+        """The settings of one run of `method`, which trains `longer` times as long as others.
+
+        `samples` become the steps that take so many labelled ones, and the decay is the method's
+        own where the scale has none.
+        """
         settings = self.model_dump(exclude={"samples"})
         if self.samples is not None:
-            settings["steps"] = math.ceil(self.samples / (batch_size or 1))
+            rows = method.batch_size or 1
+            labelled = rows - math.floor(rows * getattr(method.sampler, "unlabelled", 0) + 1e-6)
+            settings["steps"] = math.ceil(self.samples / max(1, labelled))
+        settings["steps"] = math.ceil(settings["steps"] * longer)
+        if self.decay is None:
+            decay = method.optimiser.decay if method.optimiser else Plain(kind="none")
+            settings["decay"] = decay.model_dump()
         return settings

@@ -26,6 +26,7 @@ rule figure:
     input:
         scores=lambda wc: run_files(wc.scale, runs_of(wc), "scores.csv"),
         histories=lambda wc: run_files(wc.scale, runs_of(wc), "history.csv"),
+        weights=lambda wc: run_files(wc.scale, networks_of(wc), "weights.pt"),
         prepared=lambda wc: ancient(
             [f"{folder}/cases.csv" for folder in cohorts_of(wc).values()]
         ),

@@ -52,6 +52,14 @@ def runs_of(wildcards):
     return [entry["run"] for entry in arms(wildcards)]
 
 
+def networks_of(wildcards):
+    """The runs whose trained networks a figure asks once more; none for most figures."""
+    found = parameters.networks(
+        planner(), plan(wildcards.scale), wildcards.paper, wildcards.figure
+    )
+    return found.values()
+
+
 def published_numbers(wildcards):
     """The file of the paper's own numbers; none where the paper has no such table."""
     spec = parameters.table_spec(planner(), wildcards.paper, wildcards.table)

@@ -93,7 +93,7 @@ def settings():
             "steps": 12,
             "validate_every": 4,
             "patience": None,
-            "decay": "none",
+            "decay": {"kind": "none"},
             "precision": "float32",
             "compile": False,
             "checkpoint_seconds": 3600.0,

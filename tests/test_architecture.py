@@ -21,7 +21,7 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 # word here.
 LAYERS = [
     {"errors"},
-    {"labelsets", "provenance", "registry", "validation"},
+    {"intensities", "labelsets", "provenance", "registry", "validation"},
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "table_specs"},
     {"dataset_specs", "papers", "training_specs"},
     {"cohort_specs"},

@@ -120,7 +120,7 @@ def test_unknown_key_names_the_allowed_ones_and_the_nearest(method):
 def test_unknown_nested_key_names_the_keys_of_its_level(method):
     method["optimiser"]["momentum"] = 0.9
     message = refused(method, MethodConfig, "key 'optimiser.momentum'")
-    assert "allowed: clip_norm, learning_rate, name, warmup_factor" in message
+    assert "allowed: clip_norm, decay, learning_rate, name, warmup_factor" in message
     assert "batch_size" not in message
     assert "nesterov" not in message  # a key of another optimiser
 
@@ -237,20 +237,48 @@ def test_every_key_is_described():
     assert undescribed <= allowed
 
 
-@pytest.mark.parametrize(("batch_size", "steps"), [(10, 100), (6, 167), (None, 1000)])
-def test_the_same_number_of_samples_for_methods_of_any_batch_size(batch_size, steps):
+def a_method(**more) -> MethodConfig:
+    """A trained method with the keys `more`."""
+    optimiser = {"name": "adam", "learning_rate": 0.1, "decay": "cosine"}
+    given = {"title": "one", "implementation": "slac", "network": {"name": "nets"}}
+    return MethodConfig.model_validate(given | {"optimiser": optimiser} | more)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sampler", "steps"),
+    [
+        (10, {"name": "epochs"}, 100),
+        (6, {"name": "epochs"}, 167),
+        (16, {"name": "alternating", "unlabelled": 0.5}, 125),
+        (3, {"name": "alternating", "unlabelled": 0.5}, 500),  # two labelled rows, one not
+    ],
+)
+def test_the_same_number_of_labelled_samples_for_methods_of_any_batch(batch_size, sampler, steps):
     training = TrainingConfig(samples=1000, validate_every=10)
-    settings = training.plan(batch_size)
+    settings = training.plan(a_method(batch_size=batch_size, sampler=sampler))
     assert settings["steps"] == steps
     assert "samples" not in settings
 
 
-def test_a_training_has_one_length_and_restarts_with_their_decay():
+def test_the_decay_of_a_scale_stands_in_for_that_of_the_methods():
+    method, length = a_method(batch_size=1), {"steps": 5, "validate_every": 1}
+    assert TrainingConfig(**length).plan(method)["decay"] == {"kind": "cosine"}
+    training = TrainingConfig(**length, decay={"kind": "warm_restarts", "restarts": 2})
+    assert training.plan(method)["decay"] == {"kind": "warm_restarts", "restarts": 2}
+
+
+def test_a_method_may_train_longer_than_the_others():
+    training = TrainingConfig(samples=100, validate_every=1)
+    assert training.plan(a_method(batch_size=10), longer=2.0)["steps"] == 20
+
+
+def test_a_training_has_one_length_and_a_decay_that_exists():
     for content in (
         {"validate_every": 1},
         {"steps": 5, "samples": 5, "validate_every": 1},
         {"steps": 5, "validate_every": 1, "decay": "warm_restarts"},
-        {"steps": 5, "validate_every": 1, "restarts": 2},
+        {"steps": 5, "validate_every": 1, "decay": {"kind": "cosine", "restarts": 2}},
+        {"steps": 5, "validate_every": 1, "decay": "linear"},
     ):
         with pytest.raises(InputError):
             validate(content, TrainingConfig, "scale.yaml")

@@ -13,7 +13,7 @@ import yaml
 
 from piecemeal import plan_data as planning
 from piecemeal.errors import InputError
-from piecemeal.plan import Plan, Planner
+from piecemeal.plan import Plan, Planner, Unit
 from piecemeal.plan_file import freeze, thaw
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,11 +22,12 @@ SCALE = "smoke"
 
 
 class Workplace:
-    """A copy of the project's configuration that a test may change."""
+    """A copy of the project's configuration, with one paper, that a test may change."""
 
     def __init__(self, root: Path):
         self.root = root
         shutil.copytree(ROOT / "config", root / "config", ignore=shutil.ignore_patterns("local.*"))
+        self.change("config.yaml", lambda c: c.update(papers=["kemnitz2018"]))
 
     def change(self, file: str, change: Callable[[dict], None]) -> None:
         path = self.root / "config" / file
@@ -64,6 +65,10 @@ def changed(before: Plan, after: Plan) -> dict[str, set[str]]:
 
 def of_cohort(keys, cohort: str) -> set[str]:
     return {key for key in keys if key.split("/")[0] == cohort}
+
+
+def runs(place: Workplace, cohort: str) -> list[Unit]:
+    return [run for run in place.plan().runs.values() if run.settings["cohort"] == cohort]
 
 
 def refused(place: Workplace, *parts: str, scale: str = SCALE) -> None:
@@ -107,8 +112,68 @@ def test_every_seed_is_a_run_of_its_own(place):
     one = place.plan()
     place.change(f"scales/{SCALE}.yaml", lambda c: c.update(seeds=[0, 1]))
     two = place.plan()
-    assert len(two.runs) == 2 * len(one.runs)
+    trained = [key for key, run in one.runs.items() if run.settings["network"]]
+    assert 0 < len(trained) < len(one.runs)  # floors and ceilings have no chance in them
+    assert len(two.runs) == len(one.runs) + len(trained)
     assert one.runs.keys() < two.runs.keys()
+
+
+def test_a_cohort_may_have_seeds_of_its_own(place):
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"].update(seeds=[3, 4]))
+    seeds = {run.settings["cohort"]: set() for run in place.plan().runs.values()}
+    for run in place.plan().runs.values():
+        seeds[run.settings["cohort"]].add(run.settings["seed"])
+    assert seeds["thigh"] == {3, 4}
+    assert seeds["cardiac"] == {0}
+
+
+def test_an_arm_may_be_run_with_the_first_seeds_only(place):
+    place.change(f"scales/{SCALE}.yaml", lambda c: c.update(seeds=[5, 6, 7]))
+    file = place.root / "config/papers/kemnitz2018/runs.tsv"
+    lines = file.read_text().splitlines()
+    rows = [f"{line}\t{2 if line.startswith('slac') else 'all'}" for line in lines[1:]]
+    file.write_text("\n".join([f"{lines[0]}\tseeds", *rows]) + "\n")
+    seeds = {}
+    for run in runs(place, "thigh"):
+        seeds.setdefault(run.settings["method"], set()).add(run.settings["seed"])
+    assert seeds["slac"] == {5, 6}
+    assert seeds["naive_masking"] == {5, 6, 7}
+    assert seeds["oracle"] == {5}
+
+
+def test_a_method_that_trains_longer_is_one_that_exists(place):
+    def longer(method):
+        return lambda c: c["cohorts"]["thigh"].update(longer={method: 3})
+
+    place.change(f"scales/{SCALE}.yaml", longer("slac"))
+    steps = {r.settings["method"]: r.settings["training"]["steps"] for r in runs(place, "thigh")}
+    assert steps["slac"] == 3 * steps["naive_masking"]
+    place.change(f"scales/{SCALE}.yaml", longer("slack"))
+    refused(place, "cohorts.thigh.longer", "slack")
+
+
+def test_a_scale_may_leave_methods_out(place):
+    def leave(method):
+        return lambda c: c["cohorts"]["thigh"].update(leave_out=[method])
+
+    place.change(f"scales/{SCALE}.yaml", leave("naive_masking"))
+    assert "naive_masking" not in {run.settings["method"] for run in runs(place, "thigh")}
+    assert "naive_masking" in {run.settings["method"] for run in runs(place, "cardiac")}
+    place.change(f"scales/{SCALE}.yaml", leave("naive"))
+    refused(place, "cohorts.thigh.leave_out", "naive_masking")
+
+
+def test_the_patch_of_a_scale_is_that_of_every_method_of_patches(place):
+    def patches(c):
+        c["input"] = {"kind": "patches", "size": [8, 64, 64]}
+
+    place.change("methods/slac.yaml", patches)
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"].update(patch=[2, 16, 16]))
+    given = {r.settings["method"]: r.settings["input"] for r in runs(place, "thigh")}
+    assert given["slac"]["size"] == [2, 16, 16]
+    assert given["naive_masking"]["kind"] == "slices"
+    of_cardiac = {r.settings["method"]: r.settings["input"] for r in runs(place, "cardiac")}
+    assert of_cardiac["slac"]["size"] == [8, 64, 64]
 
 
 def test_learning_rate_changes_the_runs_of_its_method_only(place):

@@ -16,13 +16,15 @@ from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
-from piecemeal.scoring import diagonal_mm, score_run
+from piecemeal.methods._base import TaskConditioned
+from piecemeal.scoring import diagonal_mm, score_run, slice_diagonal_px
 
 COLUMNS = (
     "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,hd95_mm,"
     "true_voxels,predicted_voxels,overlap_voxels,seconds"
 )
 SCRIPT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "score.py"
+NAMES = {"scores": "scores.csv", "unprocessed": "unprocessed.csv", "record": "scores.json"}
 UNTRAINED = {"network": None, "network_options": {}, "optimiser": None, "batch_size": None}
 
 
@@ -60,8 +62,9 @@ def test_background_misses_everything(cohort, untrained, tmp_path):
 def test_one_row_a_test_scan_and_structure(cohort, untrained, tmp_path):
     cases = read_cases(cohort.prepared)
     test = cases[cases["split"] == "test"]
-    *tables, _ = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path)
-    for scores in tables:
+    scored = score_run(untrained("oracle"), cohort.prepared, tmp_path / "none", tmp_path)
+    assert scored.slices == []
+    for scores in (scored.processed, scored.unprocessed):
         assert list(scores.columns) == COLUMNS.split(",")
         assert scores.to_csv(index=False).splitlines()[0] == COLUMNS
         wanted = [(case, name) for case in test["case"] for name in ("left", "right")]
@@ -138,7 +141,7 @@ def test_only_the_processed_table_has_largest_components(cohort, untrained, tmp_
 
     monkeypatch.setattr(scoring, "predict", with_strays)
     settings = untrained("oracle", largest_component=["left"])
-    processed, raw, _ = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path)
+    processed, raw, *_ = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path)
     more = (processed["predicted_voxels"] - processed["true_voxels"]).tolist()
     assert more == [0, 1] * (len(processed) // 2)
     assert (raw["predicted_voxels"] - raw["true_voxels"] == 1).all()
@@ -147,6 +150,60 @@ def test_only_the_processed_table_has_largest_components(cohort, untrained, tmp_
     pd.testing.assert_frame_equal(processed[~left], raw[~left])
     for path in (tmp_path / "blocks").iterdir():
         assert np.asarray(nib.load(path).dataobj)[0, 0, 0] == 0
+
+
+# ---- slice by slice ----
+
+
+def test_slices_are_measured_in_pixels_of_the_grid(cohort, untrained, tmp_path, monkeypatch):
+    """The reference one voxel of 1.8 mm further along x, on a grid of 2 mm; none in one slice."""
+
+    def shifted(method, network, scan: PreparedScan, settings) -> np.ndarray:
+        prediction = np.roll(np.array(scan.reference), 1, axis=2)
+        prediction[1] = 0
+        return prediction
+
+    monkeypatch.setattr(scoring, "predict", shifted)
+    settings = untrained("oracle", slices=True)
+    scores = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path)
+    # Two scans, two structures in all of three slices, each with and without post-processing.
+    assert len(scores.slices) == 2 * 2 * 2
+    for entry in scores.slices:
+        assert entry["hd_slice_px"] == pytest.approx(0.9)
+        assert (entry["slices"], entry["left_out"]) == (2, 1)
+    # Planes of 64.8 x 57.6 mm, that is of 32.4 x 28.8 pixels.
+    diagonal = pytest.approx(math.hypot(32.4, 28.8), abs=1e-4)
+    assert [scan["slice_diagonal_px"] for scan in scores.scans] == [diagonal] * 2
+    assert list(scores.processed.columns) == COLUMNS.split(",")
+
+
+def test_slices_are_measured_before_and_after_post_processing(
+    cohort, untrained, tmp_path, monkeypatch
+):
+    """One stray voxel, in every slice, is gone from what counts."""
+
+    def with_strays(method, network, scan: PreparedScan, settings) -> np.ndarray:
+        prediction = np.array(scan.reference)
+        prediction[:, 0, 0] = 1
+        return prediction
+
+    monkeypatch.setattr(scoring, "predict", with_strays)
+    settings = untrained("oracle", slices=True, largest_component=["left"])
+    slices = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path).slices
+    left = {s["processed"]: s["hd_slice_px"] for s in slices if s["structure"] == "left"}
+    assert left[True] == 0
+    assert left[False] > 5
+
+
+def test_a_missed_structure_has_no_slice(cohort, untrained, tmp_path):
+    floor = untrained("background", slices=True)
+    scores = score_run(floor, cohort.prepared, tmp_path / "none", tmp_path)
+    identity = {"dataset": "blocks", "case": scores.scans[0]["case"], "phase": ""}
+    measures = {"hd_slice_px": None, "slices": 0, "left_out": 3}
+    assert scores.slices[0] == {**identity, "processed": True, "structure": "left", **measures}
+
+
+# ---- what a prediction costs ----
 
 
 class Slow(nn.Module):
@@ -186,22 +243,86 @@ def test_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
     ]
 
 
-def test_the_script_writes_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
-    names = {"scores": "scores.csv", "unprocessed": "unprocessed.csv", "record": "scores.json"}
-    job = SimpleNamespace(
-        input=SimpleNamespace(
-            weights=str(tmp_path / "none"), prepared=str(cohort.prepared / "cases.csv")
-        ),
-        output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in names.items()}),
-        params=SimpleNamespace(settings=settings()),
-        threads=1,
-    )
-    runpy.run_path(str(SCRIPT))["main"](job)
-    record = json.loads((tmp_path / "scores.json").read_text())
+@pytest.fixture
+def script(cohort, tmp_path):
+    """Run the script of the rule with settings; what it leaves in scores.json."""
+
+    def run(settings):
+        job = SimpleNamespace(
+            input=SimpleNamespace(
+                weights=str(tmp_path / "none"), prepared=str(cohort.prepared / "cases.csv")
+            ),
+            output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in NAMES.items()}),
+            params=SimpleNamespace(settings=settings),
+            threads=1,
+        )
+        runpy.run_path(str(SCRIPT))["main"](job)
+        return json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
+
+    return run
+
+
+def test_the_script_writes_what_belongs_to_a_scan(settings, slow, script, tmp_path):
+    record = script(settings())
     assert record.keys() == {"scoring", "rows", "scans"}
     assert record["scoring"] == "0123456789"
     assert record["rows"] == len(pd.read_csv(tmp_path / "scores.csv")) == 4
     assert [(s["diagonal_mm"], s["forward_passes"]) for s in record["scans"]] == [(87.9875, 3)] * 2
+
+
+def test_the_script_writes_slices_where_the_cohort_asks_for_them(untrained, script):
+    record = script(untrained("background", slices=True))
+    assert len(record["slices"]) == 8
+    assert {entry["hd_slice_px"] for entry in record["slices"]} == {None}
+
+
+class Tasks(TaskConditioned):
+    """Two tasks of one logit; background is what neither claims."""
+
+    def loss(self, logits, codes, sets):
+        raise NotImplementedError
+
+    def merge(self, outputs):
+        claimed = torch.cat(outputs, dim=1).sigmoid()
+        return torch.cat([1 - claimed.amax(1, keepdim=True), claimed], dim=1)
+
+
+class TaskNetwork(nn.Module):
+    """Features take 1 s a slice, a head 0.1 s."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.now = 0.0
+
+    def features(self, images):
+        self.now += len(images)
+        return images
+
+    def head(self, features, task):
+        self.now += 0.1 * len(features)
+        return features * self.weight
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_a_pass_a_task_is_timed_in_one_pass_as_well(
+    cohort, settings, monkeypatch, one_pass, tmp_path
+):
+    """Three slices and two tasks."""
+    network, method = TaskNetwork(), Tasks(3, [0, 1], one_pass=one_pass)
+    monkeypatch.setattr(scoring, "load_network", lambda *_: network)
+    monkeypatch.setattr(scoring.methods, "load", lambda *_: method)
+    monkeypatch.setattr(scoring, "time", SimpleNamespace(perf_counter=lambda: network.now))
+    scan = score_run(settings(), cohort.prepared, tmp_path / "none", tmp_path).scans[0]
+    found = {key: scan[key] for key in scan if key.endswith(("seconds", "passes", "one_pass"))}
+    once = {"seconds": pytest.approx(3.6), "forward_passes": 3, "head_passes": 6}
+    if one_pass:
+        assert found == once
+    else:
+        anew = {"seconds": pytest.approx(6.6), "forward_passes": 6, "head_passes": 6}
+        shared = {"seconds_one_pass": once["seconds"], "forward_passes_one_pass": 3}
+        assert found == anew | shared
+        assert method.one_pass is False
 
 
 def test_seconds_are_those_of_the_table(cohort, settings, slow, tmp_path):
@@ -232,6 +353,11 @@ def test_without_a_network_there_is_no_forward_pass(cohort, untrained, tmp_path)
 def test_diagonal(shape, spacing, diagonal):
     geometry = Geometry(shape, spacing, np.eye(4), (1.0, 1.0, 1.0), (3, 8, 8))
     assert diagonal_mm(geometry) == pytest.approx(diagonal)
+
+
+def test_the_diagonal_of_a_slice_is_in_pixels_of_the_grid():
+    geometry = Geometry((7, 60, 80), (5, 1, 1), np.eye(4), (5.0, 2.0, 2.0), (7, 32, 32))
+    assert slice_diagonal_px(geometry) == pytest.approx(math.hypot(30, 40))
 
 
 def test_weights_of_another_network_are_refused_by_name(cohort, settings, weights, tmp_path):

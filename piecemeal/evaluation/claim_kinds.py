@@ -1,12 +1,15 @@
 """The kinds of claims: what each of them compares, how it is tested, and when it holds.
 
 A claim compares two arms of a paper (an arm is a row of its runs.tsv) within one cohort. Scores
-are paired by scan, structure and seed, the differences averaged within the patient, and the
-patients are what the interval and the test run over. Differences count towards the claim: positive
-means that the arm called `better` is better (a higher Dice, a shorter distance).
+are paired by scan, structure and seed, so that of an arm with fewer seeds than the other only the
+shared ones count. The differences are averaged within the patient, the interval is over patients
+and seeds, and the test over patients or, where the claim says so, over seeds. Differences count
+towards the claim: positive means that the arm called `better` is better (a higher Dice, a shorter
+distance).
 
 An empty mask never flatters an arm. A structure that was missed or invented counts a Dice of 0 and,
-as a distance, the diagonal of the scan (`diagonal_mm`), which no distance within the scan exceeds.
+as a distance, the diagonal of the scan (`diagonal_mm`; slice by slice that of its plane,
+`slice_diagonal_px`), which no distance within the scan exceeds.
 Arms that both miss it, or both invent it, differ by 0. Beside an arm that invented a structure, one
 that rightly found none counts a Dice of 1 and a distance of 0. A structure that neither the
 reference nor either arm has says nothing.
@@ -19,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from piecemeal.errors import InputError
 from piecemeal.evaluation import statistics
+from piecemeal.evaluation.empty_masks import diagonal_of, lost, refuse_without_slices
 
 ALPHA = 0.05
 
@@ -29,7 +33,7 @@ TESTS = {
     "permutation": statistics.paired_permutation_p,
 }
 
-Metric = Literal["dice", "assd_mm", "hd_mm", "hd95_mm"]
+Metric = Literal["dice", "assd_mm", "hd_mm", "hd95_mm", "hd_slice_px"]
 Verdict = Literal["supported", "contradicted", "inconclusive"]
 
 
@@ -45,12 +49,21 @@ class Claim(BaseModel):
     quote: str = Field(min_length=1, description="the paper's sentence, word for word")
     note: str = Field("", description="how the test follows from the quoted sentence")
     cohort: str = Field(min_length=1, description="the cohort whose test cases decide")
-    metric: Metric = Field("dice", description="the column of scores.csv that is compared")
+    metric: Metric = Field(
+        "dice",
+        description="what is compared: a column of scores.csv, or hd_slice_px of scores.json",
+    )
     better: str = Field(min_length=1, description="the arm that should have the better score")
     worse: str = Field(min_length=1, description="the arm it is compared with")
     test: Literal["wilcoxon", "permutation"] = Field(
         "wilcoxon",
         description="paired test over patients: signed ranks, or the mean under flipped signs",
+    )
+    over: Literal["patients", "seeds"] = Field(
+        "patients",
+        description="what the test runs over: patients, averaged over seeds, or seeds, averaged "
+        "over patients, as papers that repeat their training do; fewer than six of them cannot "
+        "reach 5 %",
     )
 
     @model_validator(mode="after")
@@ -72,6 +85,8 @@ class Claim(BaseModel):
         InputError where a score that should be there is not.
         """
         better, worse = (_of_arm(scores, arm) for arm in (self.better, self.worse))
+        for of_arm in (better, worse):
+            refuse_without_slices(of_arm, self.metric)
         better, worse = better.align(worse, join="inner", axis=0)
         absent = (better["status"] == "both_empty") & (worse["status"] == "both_empty")
         values = {"better": _counted(better, self.metric), "worse": _counted(worse, self.metric)}
@@ -81,7 +96,8 @@ class Claim(BaseModel):
             where = ", ".join(map(str, lacking.index[0]))
             raise InputError(
                 f"claim {self.claim}: {self.better} or {self.worse} has no {self.metric}, or for a "
-                f"miss no diagonal_mm, for {where}; delete its scores.csv and start again"
+                f"miss no {diagonal_of(self.metric)}, for {where}; delete its scores.csv and start "
+                "again"
             )
         return pairs
 
@@ -90,8 +106,14 @@ class Claim(BaseModel):
         return statistics.by_case(self._advantage(pairs), CASE)
 
     def p_value(self, differences: pd.DataFrame) -> float:
-        """Return the two-sided p-value that enters the correction for many tests."""
-        return TESTS[self.test](differences - self.threshold)
+        """Return the two-sided p-value that enters the correction for many tests.
+
+        differences: patients x seeds. A test over seeds is of the mean difference over patients
+        that each seed has: it says whether training again would find the same on these patients,
+        and nothing of others.
+        """
+        tested = differences - self.threshold
+        return TESTS[self.test](tested.T if self.over == "seeds" else tested)
 
     def premise(self, pairs: pd.DataFrame) -> bool:
         """Whether what the claim takes for granted holds; without it nothing is supported."""
@@ -213,10 +235,9 @@ def _of_arm(scores: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 def _counted(scores: pd.DataFrame, metric: Metric) -> pd.Series:
     """What one arm's scores count beside those of another arm."""
-    status = scores["status"]
-    lost = status.isin(("missed", "invented"))
+    gone = lost(scores, metric)
     # Both arms share the reference, so beside `both_empty` can only stand the same or `invented`.
-    rightly_empty = status == "both_empty"
+    rightly_empty = scores["status"] == "both_empty"
     if metric == "dice":
-        return scores["dice"].mask(rightly_empty, 1.0).mask(lost, 0.0)
-    return scores[metric].mask(rightly_empty, 0.0).mask(lost, scores["diagonal_mm"])
+        return scores["dice"].mask(rightly_empty, 1.0).mask(gone, 0.0)
+    return scores[metric].mask(rightly_empty, 0.0).mask(gone, scores[diagonal_of(metric)])

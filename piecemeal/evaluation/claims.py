@@ -65,17 +65,19 @@ def evaluate_claims(
 
     scores: the rows of the scores.csv of the paper's runs, and two more columns: `arm`, which arm
     of the paper a row belongs to, and, read by claims on distances alone, `diagonal_mm`, the
-    diagonal of the row's scan.
+    diagonal of the row's scan. Claims on `hd_slice_px` read it, `slices` and `slice_diagonal_px`.
     cohorts: every cohort of the paper's runs.tsv -> None, or why it was not run at this scale.
 
     A claim about a cohort that was not run is left out. p-values are corrected by Holm over all
     other claims of the paper. A verdict needs both the interval, which is of the mean and counts
-    with other cases and other seeds, and the corrected p-value, which is of these seeds. Neither
-    test can reach 5 % with fewer than six patients: every claim is then inconclusive.
+    with other cases and other seeds, and the corrected p-value, which is of these seeds, or of
+    these patients in a claim over seeds. Neither test can reach 5 % with fewer than six patients
+    (seeds): every claim is then inconclusive.
 
     Raises InputError where a claim names a cohort that is not in `cohorts`, an arm without scores
     in its cohort, or structures that its cohort does not score, where an arm has two scores for
-    the same scan, structure and seed, and where a score is empty that should not be.
+    the same scan, structure and seed, where a score is empty that should not be, and where a claim
+    on `hd_slice_px` finds a cohort that is not scored slice by slice.
     """
     for claim in claims:
         _check_cohort(paper, claim, cohorts)

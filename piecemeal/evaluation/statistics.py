@@ -44,6 +44,14 @@ def mean_over_cases(values: pd.DataFrame) -> float:
     return float(values.mean(axis=1).mean())
 
 
+def std_over_seeds(values: pd.DataFrame) -> float:
+    """Standard deviation over seeds of each seed's mean over cases; `values` is cases x seeds.
+
+    The sample's (ddof 1), as a paper of several runs reports it; NaN with one seed.
+    """
+    return float(values.mean(axis=0).dropna().std(ddof=1))
+
+
 def bootstrap_interval(
     values: pd.DataFrame, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:

@@ -1,8 +1,9 @@
 """Predictions of a whole scan, returned to the scan's own space.
 
-Probabilities come plane by plane, from slices (`slices`) or overlapping windows (`windows`), and
-become class ids on the scan's own voxels (`resampling`) as they come: a plane of the scan lies
-between two of the grid at most, so the probabilities of a whole scan are never held.
+Probabilities come plane by plane, from slices or tiles of them (`slices`) or from overlapping
+windows (`windows`), and become class ids on the scan's own voxels (`resampling`) as they come: a
+plane of the scan lies between two of the grid at most, so the probabilities of a whole scan are
+never held.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from piecemeal.errors import InputError
 from piecemeal.inference.passes import ForwardPasses
 from piecemeal.inference.reader import Reader
 from piecemeal.inference.resampling import ToNative
-from piecemeal.inference.slices import slice_planes
+from piecemeal.inference.slices import slice_planes, tile_planes
 from piecemeal.inference.windows import window_planes
 from piecemeal.methods._base import Method
+from piecemeal.training.window import crop_sides
 
 if TYPE_CHECKING:
     from piecemeal.datasets.store import PreparedScan
@@ -63,12 +65,13 @@ def warm_up(
     settings: Mapping[str, Any] | None = None,
     precision: str = "float32",
 ) -> None:
-    """Evaluate one empty slice or window of the size that `scan` asks for (see `predict`)."""
+    """Evaluate one empty slice, tile or window of the size that `scan` asks for (see `predict`)."""
     kind = _input(settings)
     if kind["kind"] == "patches":
         shape = (1, *kind["size"])
     else:
-        shape = (2 * kind["neighbours"] + 1, *scan.image.shape[1:])
+        sides = crop_sides(scan.image.shape[1:], kind.get("crop"))
+        shape = (2 * kind["neighbours"] + 1, *sides)
     _reader(method, network, settings, precision)(torch.zeros(1, *shape))
 
 
@@ -97,10 +100,13 @@ def _planes(
 ) -> Iterator[Tensor]:
     """Probabilities (classes, y, x) of every plane of the grid, in order."""
     kind, options = _input(settings), _options(settings)
-    if kind["kind"] == "slices":
-        return slice_planes(reader, image, kind["neighbours"], options["batch_size"])
     how = (options["overlap"], options["weights"], options["batch_size"])
-    return window_planes(reader, image, kind["size"], *how, reader.device)
+    if kind["kind"] == "patches":
+        return window_planes(reader, image, kind["size"], *how, reader.device)
+    if kind.get("crop") is None:
+        return slice_planes(reader, image, kind["neighbours"], options["batch_size"])
+    sides = crop_sides(image.shape[1:], kind["crop"])
+    return tile_planes(reader, image, kind["neighbours"], sides, *how, reader.device)
 
 
 def _label_planes(method: Method, labels: np.ndarray) -> Iterator[Tensor]:

@@ -14,28 +14,31 @@ class ForwardPasses:
     """Counts the single inputs, slices or windows, that `network` evaluates in a `with` block.
 
     `count` is 8 after a batch of 8, whoever asks for it: method, ensemble, flip or sliding window.
-    It is 0 without a network. A task-conditioned network (see `methods._base.TaskConditioned`) is
-    counted in its two parts: `count` has the inputs its backbone evaluated, `head_count` those its
-    heads did, which is what a protocol of one pass a task needs. `head_count` is 0 for others.
+    It is 0 without a network. Where several networks are side by side, in `members` (see
+    `methods._tasks.OnePerTask`), it has what each of them evaluated. A task-conditioned network
+    (see `methods._base.TaskConditioned`) is counted in its two parts: `count` has the inputs its
+    backbone evaluated, `head_count` those its heads did, which is what a protocol of one pass a
+    task needs. `head_count` is 0 for others.
     """
 
     def __init__(self, network: nn.Module | None):
         self.network, self.count, self.head_count = network, 0, 0
 
     def __enter__(self) -> ForwardPasses:
-        self._hook, self._before = None, None
+        self._hooks, self._before = [], None
         if all(callable(getattr(self.network, part, None)) for part in PARTS):
             own = vars(self.network)
             self._before = {part: own[part] for part in PARTS if part in own}
             own["features"] = self._counted(self.network.features, self._add)
             own["head"] = self._counted(self.network.head, self._add_head)
         elif self.network is not None:
-            self._hook = self.network.register_forward_hook(self._add)
+            members = getattr(self.network, "members", [self.network])
+            self._hooks = [member.register_forward_hook(self._add) for member in members]
         return self
 
     def __exit__(self, *_) -> None:
-        if self._hook is not None:
-            self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         if self._before is not None:
             for part in PARTS:
                 del vars(self.network)[part]

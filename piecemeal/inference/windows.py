@@ -28,6 +28,10 @@ class Span(NamedTuple):
     weights: Tensor
 
 
+# A window: where it lies along z, y and x.
+Place = tuple[Span, Span, Span]
+
+
 def importance(size: int, weights: str) -> np.ndarray:
     """What the voxels of a window count along one axis of `size` voxels, float64.
 
@@ -80,7 +84,7 @@ class Accumulator:
         self.sums = torch.zeros(depth, classes, *plane, device=device)
         self.first = 0
 
-    def add(self, probabilities: Tensor, window: Sequence[Span]) -> None:
+    def add(self, probabilities: Tensor, window: Place) -> None:
         """Add those (classes, *size) of a window, which covers `depth` planes of the volume."""
         z, y, x = window
         weights = z.weights[:, None, None] * y.weights[:, None] * x.weights
@@ -114,23 +118,44 @@ def window_planes(
     read: windows (B, 1, *size) to probabilities (B, classes, *size) on `device`; overlap, weights:
     see `spans`. What lies beyond the image is 0.
     """
+
+    def read_at(windows: Sequence[Place]) -> Tensor:
+        return read(_cut(image, windows, size))
+
+    return merged_planes(read_at, image.shape, size, overlap, weights, batch_size, device)
+
+
+def merged_planes(
+    read_at: Callable[[Sequence[Place]], Tensor],
+    shape: Sequence[int],
+    size: Sequence[int],
+    overlap: float,
+    weights: str,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Probabilities (classes, y, x) of every plane of a volume of `shape` (z, y, x), in order.
+
+    read_at: places of windows to their probabilities (B, classes, *size) on `device`, at most
+    `batch_size` at a time; the others: see `window_planes`.
+    """
     axes = [
         spans(length, window, overlap, weights, device)
-        for length, window in zip(image.shape, size, strict=True)
+        for length, window in zip(shape, size, strict=True)
     ]
     windows, sums = list(itertools.product(*axes)), None
     for start in range(0, len(windows), batch_size):
         batch = windows[start : start + batch_size]
-        for window, probabilities in zip(batch, read(_cut(image, batch, size)), strict=True):
+        for window, probabilities in zip(batch, read_at(batch), strict=True):
             if sums is None:
-                depth = min(size[0], len(image))
-                sums = Accumulator(depth, len(probabilities), image.shape[1:], device)
+                depth = min(size[0], shape[0])
+                sums = Accumulator(depth, len(probabilities), shape[1:], device)
             yield from sums.release(window[0].inside.start)
             sums.add(probabilities, window)
-    yield from sums.release(len(image))
+    yield from sums.release(shape[0])
 
 
-def _cut(image: np.ndarray, windows: Sequence[Sequence[Span]], size: Sequence[int]) -> Tensor:
+def _cut(image: np.ndarray, windows: Sequence[Place], size: Sequence[int]) -> Tensor:
     """The voxels (B, 1, *size) of the windows, 0 in the padding."""
     voxels = np.zeros((len(windows), 1, *size), np.float32)
     for target, (z, y, x) in zip(voxels[:, 0], windows, strict=True):

@@ -13,6 +13,8 @@ from piecemeal import registry
 from piecemeal.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from piecemeal.methods._base import Method
 
 
@@ -30,3 +32,15 @@ def load(implementation: str, classes: int, options: dict[str, Any] | None = Non
     if unknown := sorted(set(options or {}) - set(allowed)):
         raise InputError(f"method {implementation}: unknown options {unknown}; allowed: {allowed}")
     return method(classes, **(options or {}))
+
+
+def build_network(settings: dict[str, Any], method: Method, channels: int) -> nn.Module:
+    """What a run trains: the network of its `settings` as `method` wants it, for images of so many
+    channels."""
+    from piecemeal import networks
+
+    return method.build(
+        lambda out: networks.build(
+            settings["network"], channels, out, **settings["network_options"]
+        )
+    )

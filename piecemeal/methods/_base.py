@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from piecemeal.errors import InputError
+
 
 class Method(ABC):
     """A way to learn from label sets and to predict.
@@ -17,19 +19,26 @@ class Method(ABC):
     `trained` is False for floors and ceilings, which have neither network nor loss;
     `uses_all_parameters` is False if a step may leave some of the network's parameters out;
     `watched_from` is the share of the training up to which validations choose no weights and stop
-    nothing, because what is predicted is not yet being learned.
+    nothing, because what is predicted is not yet being learned; `noted` names what `training_loss`
+    leaves in `notes`, for the columns of history.csv.
     """
 
     trained = True
     uses_all_parameters = True
     watched_from = 0.0
+    noted: tuple[str, ...] = ()
 
     def __init__(self, classes: int):
         self.classes = classes  # background included
+        self.notes: dict[str, Tensor] = {}  # name -> a detached scalar of the last step
 
     def output_channels(self) -> int:
         """Channels of the network's prediction head."""
         return self.classes
+
+    def build(self, network: Callable[[int], nn.Module]) -> nn.Module:
+        """What is trained, made of what `network` builds for a number of output channels."""
+        return network(self.output_channels())
 
     def check(self, sets: np.ndarray) -> None:  # noqa: B027 (most methods take any)
         """Raise InputError if the method cannot learn from a case's label sets (K, C), bool."""
@@ -75,16 +84,38 @@ class TaskConditioned(Method):
     The network offers `features(images)`, which knows no task, and `head(features, task)`, logits
     (B, channels, *space); its forward goes through both. Prediction computes the features once and
     the head for every task.
-    tasks: what the head is told, one entry a task; channels: of the head, for one task.
+    tasks: what the head is told, one entry a task; channels: of the head, for one task; one_pass:
+    False computes the features anew for every task, as published protocols do, which changes what
+    a prediction costs and nothing else.
     """
 
-    def __init__(self, classes: int, tasks: Sequence[Any], channels: int = 1):
+    def __init__(
+        self, classes: int, tasks: Sequence[Any], channels: int = 1, one_pass: bool = True
+    ):
         super().__init__(classes)
-        self.tasks, self.channels = tasks, channels
+        self.tasks, self.channels, self.one_pass = tasks, channels, one_pass
 
     def output_channels(self) -> int:
         """Channels of all tasks together."""
         return len(self.tasks) * self.channels
+
+    def build(self, network: Callable[[int], nn.Module]) -> nn.Module:
+        """The network, whose head has the channels of one task.
+
+        Raises InputError if it is no task-conditioned network, or one of another number of tasks.
+        """
+        built, wanted = network(self.channels), len(self.tasks)
+        if not all(callable(getattr(built, part, None)) for part in ("features", "head")):
+            raise InputError(
+                f"network.name in the method's file: {type(built).__name__} cannot be told a task; "
+                "choose a network with `features` and `head`, such as dodnet"
+            )
+        if (found := getattr(built, "tasks", wanted)) != wanted:
+            raise InputError(
+                f"network.options.tasks in the method's file is {found}, but there are {wanted} "
+                f"tasks to solve in this cohort; set it to {wanted}"
+            )
+        return built
 
     @abstractmethod
     def merge(self, outputs: Sequence[Tensor]) -> Tensor:
@@ -95,9 +126,12 @@ class TaskConditioned(Method):
         return self.merge(logits.float().split(self.channels, dim=1))
 
     def read_out(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Class probabilities from one pass through the backbone and one head a task."""
-        features = network.features(images)
-        outputs = [network.head(features, task) for task in self.tasks]
+        """Class probabilities from one head a task and one pass of the backbone, or as many."""
+        if self.one_pass:
+            features = network.features(images)
+            outputs = [network.head(features, task) for task in self.tasks]
+        else:
+            outputs = [network.head(network.features(images), task) for task in self.tasks]
         with torch.autocast(images.device.type, enabled=False):
             return self.merge([logits.float() for logits in outputs])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from piecemeal.methods._base import Method
+from piecemeal.methods._tasks import at, beside_background, of_structures
 
 SMOOTH = 1.0  # of the Dice, as in MultiMix, whose code the paper builds on
 
@@ -28,7 +29,7 @@ class SigmoidDice(Method):
         (B, *space), sets (B, K, C). The sums leave out voxels whose label set neither is the
         structure alone nor excludes it; a slice without the structure gives sum p / (sum p + 1).
         """
-        drawn, known = _of_structures(codes, sets)
+        drawn, known = of_structures(codes, sets)
         chance = torch.sigmoid(logits.float()) * known
         space = tuple(range(2, logits.ndim))
         overlap = (chance * drawn).sum(space)
@@ -40,8 +41,7 @@ class SigmoidDice(Method):
 
         With several the likeliest wins, and the background where all are below one half.
         """
-        background = torch.zeros_like(logits[:, :1])
-        return torch.softmax(torch.cat([background, logits], dim=1).float(), dim=1)
+        return beside_background(logits)
 
 
 def presence(codes: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,8 +53,8 @@ def presence(codes: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
     """
     foreground = ~sets[:, :, 0] & sets.any(dim=2)
     background = sets[:, :, 0] & (sets.sum(dim=2) == 1)
-    shows = _at(foreground, codes).flatten(1).any(dim=1)
-    shows_none = _at(background, codes).flatten(1).all(dim=1)
+    shows = at(foreground, codes).flatten(1).any(dim=1)
+    shows_none = at(background, codes).flatten(1).all(dim=1)
     return shows.float(), shows | shows_none
 
 
@@ -70,16 +70,3 @@ def focal(
     weight = torch.where(target > 0, positive, negative)
     losses = weight * (1 - torch.exp(-surprise)) ** gamma * surprise
     return (losses * known).sum() / known.sum().clamp(min=1)
-
-
-def _of_structures(codes: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
-    """Per structure (B, C - 1, *space) float: drawn there, and known to be there or not."""
-    alone = sets & (sets.sum(dim=2, keepdim=True) == 1)
-    drawn = torch.stack([_at(alone[:, :, c], codes) for c in range(1, sets.shape[2])], dim=1)
-    excluded = torch.stack([_at(~sets[:, :, c], codes) for c in range(1, sets.shape[2])], dim=1)
-    return drawn.float(), (drawn | excluded).float()
-
-
-def _at(table: Tensor, codes: Tensor) -> Tensor:
-    """Row b of `table` (B, K) at the codes of sample b: (B, *space)."""
-    return table.gather(1, codes.long().flatten(1)).view(codes.shape)

@@ -6,7 +6,9 @@ each direction. After each level each branch adds what a convolution finds in th
 
 The released code puts a ReLU on the logits, by which a class that is nowhere positive gets no
 gradient; `final_relu` brings it back. It also builds two convolutions that it never uses, 74,112 of
-its 290,658 weights (one channel in, two classes); `unused_fusion` builds them too.
+its 290,658 weights (one channel in, two classes); `unused_fusion` builds them too. It works on
+images of 128 x 128 pixels: with `input_size` every image is brought to one size, and its logits
+back.
 """
 
 from __future__ import annotations
@@ -32,11 +34,20 @@ def build(
     width: int = 16,
     final_relu: bool = False,
     unused_fusion: bool = False,
+    input_size: int | None = None,
 ) -> KiUNet:
-    """The network; `width` channels in the first level, doubled in each of the next two."""
+    """The network; `width` channels in the first level, doubled in each of the next two.
+
+    input_size: pixels a side of what it works on (bilinear resizing, corners not aligned); None:
+    the images as they are.
+    """
     if width < 2 or width % 2:
         raise InputError(f"kiu_net: width is {width}; it must be even, and at least 2")
-    return KiUNet(in_channels, out_channels, width, final_relu, unused_fusion)
+    if input_size is not None and input_size <= MULTIPLE:
+        raise InputError(
+            f"kiu_net: input_size is {input_size}; it must be more than {MULTIPLE}, or null"
+        )
+    return KiUNet(in_channels, out_channels, width, final_relu, unused_fusion, input_size)
 
 
 _halved = partial(F.max_pool2d, kernel_size=2)
@@ -80,15 +91,22 @@ class _Fusion(nn.Module):
 class KiUNet(nn.Module):
     """(B, in_channels, H, W) to logits (B, out_channels, H, W), any H and W.
 
-    The memory it takes is that of a network on an image 8 x 8 times as large. A batch of one image
-    needs more than 8 pixels a side to train: its batch norms would see one value each.
+    The memory it takes is that of a network on an image 8 x 8 times as large, H and W being
+    `input_size` where it is given. A batch of one image needs more than 8 pixels a side to train:
+    its batch norms would see one value each.
     """
 
     # A training step takes about a third less time in this order of memory.
     memory_format = torch.channels_last
 
     def __init__(
-        self, in_channels: int, out_channels: int, width: int, final_relu: bool, unused_fusion: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        final_relu: bool,
+        unused_fusion: bool,
+        input_size: int | None,
     ):
         super().__init__()
         widths = [width * 2**level for level in range(LEVELS)]
@@ -105,10 +123,17 @@ class KiUNet(nn.Module):
         if unused_fusion:
             self.unused_fusion = _Fusion(widths[-1])
         self.last = nn.Conv2d(width // 2, out_channels, 1)
-        self.final_relu = final_relu
+        self.final_relu, self.input_size = final_relu, input_size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits on the grid of `x`; sides that are not multiples of 8 are padded and cut back."""
+        """Logits on the grid of `x`."""
+        size = x.shape[2:]
+        if self.input_size is None or size == (self.input_size,) * 2:
+            return self._logits(x)
+        return _resized(self._logits(_resized(x, size=(self.input_size,) * 2)), size=size)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """As `forward`; sides that are not multiples of 8 are padded and cut back."""
         u = ki = pad_to_multiple(x, MULTIPLE)
         skips = []
         for u_level, ki_level, fusion in zip(

@@ -9,11 +9,16 @@ net shared by the five maps weighs them by attention, and their weighted sum is 
 The released code pools the attention over a fixed window of 224 x 224 pixels; here it is pooled
 over all of the image, which is the same at 224. It also builds seven shortcuts that it never uses,
 363,904 of its 28,271,661 weights; `unused_shortcuts` builds them too.
+
+What is shared by five levels holds batch norms. In training each level is normalised by its own
+batch. The released code predicts with running statistics that are a mixture of all five, which no
+level was trained with; here each level has its own. `mixed_statistics` brings the mixture back.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +30,20 @@ from piecemeal.networks._sizes import centre, pad_to_multiple
 DIMENSIONS = 2
 LEVELS = 5
 MULTIPLE = 2 ** (LEVELS - 1)
+DROPPED = 0.5  # share of the channels that a disturbance leaves out (UniMatch, section 3.2)
 
 
 def build(
-    in_channels: int, out_channels: int, width: int = 64, unused_shortcuts: bool = False
+    in_channels: int,
+    out_channels: int,
+    width: int = 64,
+    unused_shortcuts: bool = False,
+    mixed_statistics: bool = False,
 ) -> PIPOFAN:
     """The network; `width` channels at full size, doubled in each of the next three levels."""
     if width < 1:
         raise InputError(f"pipo_fan: width is {width}; it must be at least 1")
-    return PIPOFAN(in_channels, out_channels, width, unused_shortcuts)
+    return PIPOFAN(in_channels, out_channels, width, unused_shortcuts, mixed_statistics)
 
 
 def _activated(in_channels: int, out_channels: int, kernel: int) -> list[nn.Module]:
@@ -61,6 +71,31 @@ class _Unit(nn.Module):
         return self.body(x) + (self.shortcut(x) if self.projects else x)
 
 
+class _Shared(nn.Module):
+    """Layers that all levels share, and running statistics of the norms that they do not.
+
+    statistics: how many of these there are, one a level or one for all.
+    """
+
+    def __init__(self, layers: list[nn.Module], statistics: int):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for layer in layers:
+            if isinstance(layer, nn.BatchNorm2d):
+                others = [nn.BatchNorm2d(layer.num_features) for _ in range(statistics - 1)]
+                for norm in others:
+                    norm.weight, norm.bias = layer.weight, layer.bias
+                layer = nn.ModuleList([layer, *others])
+            self.layers.append(layer)
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        for layer in self.layers:
+            if isinstance(layer, nn.ModuleList):
+                layer = layer[min(level, len(layer) - 1)]
+            x = layer(x)
+        return x
+
+
 class PIPOFAN(nn.Module):
     """(B, in_channels, H, W) to logits (B, out_channels, H, W), any H and W.
 
@@ -71,8 +106,16 @@ class PIPOFAN(nn.Module):
     # With its batch norms, prediction takes up to a quarter less time in this order of memory.
     memory_format = torch.channels_last
 
-    def __init__(self, in_channels: int, out_channels: int, width: int, unused_shortcuts: bool):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        unused_shortcuts: bool,
+        mixed_statistics: bool,
+    ):
         super().__init__()
+        statistics = 1 if mixed_statistics else LEVELS
 
         def unit(i: int, o: int) -> _Unit:
             return _Unit(i, o, unused_shortcuts)
@@ -82,9 +125,8 @@ class PIPOFAN(nn.Module):
 
         widths = [width * 2**level for level in range(LEVELS - 1)]
         upwards = [*reversed(widths), width]  # of the decoder's levels, from coarse to fine
-        self.entry = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1), *_activated(width, width, 3)
-        )
+        first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.entry = _Shared([first, *_activated(width, width, 3)], statistics)
         self.branches = nn.ModuleList(
             nn.Sequential(*chain(widths[: level + 1])) for level in range(LEVELS - 1)
         )
@@ -96,11 +138,46 @@ class PIPOFAN(nn.Module):
             nn.Sequential(*chain(upwards[level:]), *_activated(width, out_channels, 1))
             for level in range(LEVELS)
         )
-        self.weigh = nn.Sequential(*_activated(out_channels, 1, 1), *_activated(1, 1, 3))
+        attention = [*_activated(out_channels, 1, 1), *_activated(1, 1, 3)]
+        self.weigh = _Shared(attention, statistics)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The fused logits on the grid of `x`."""
-        return self.fuse(self.pyramid(x))
+    def forward(self, x: Tensor, output: str = "segmentation", kept: int = 0) -> Any:
+        """The fused logits on the grid of `x`, or what the methods below say.
+
+        output: "segmentation", "pyramid", "disturbed" or "disturbed_maps"; kept: for the last two.
+        One entrance for all, because what goes past `forward` is not synchronised between GPUs.
+        """
+        match output:
+            case "segmentation":
+                return self.fuse(self.pyramid(x))
+            case "pyramid":
+                return self.pyramid(x)
+            case "disturbed":
+                return self.disturbed(x, kept)
+            case "disturbed_maps":
+                return self.disturbed_maps(x, kept)
+        raise InputError(
+            f"pipo_fan: output is '{output}'; allowed: segmentation, pyramid, disturbed, "
+            "disturbed_maps"
+        )
+
+    def disturbed(self, x: Tensor, kept: int = 0) -> tuple[Tensor, Tensor]:
+        """The fused logits of `x`, and those of its rows from `kept` on with disturbed features.
+
+        Of the five maps that the encoder hands on, half the channels are dropped (training or
+        not). As in UniMatch, one pass of the decoder takes both.
+        """
+        features = [_with_dropped(given, kept) for given in self.features(x)]
+        logits = self.decode(features, x.shape[2:])
+        return logits[: len(x)], logits[len(x) :]
+
+    def disturbed_maps(self, x: Tensor, kept: int = 0) -> tuple[Tensor, Tensor]:
+        """As `disturbed`, but of the five maps of logits: what is dropped are classes, at a scale.
+
+        So does the released code of UniMOS. The attention is that of the maps that are left.
+        """
+        logits = self.fuse([_with_dropped(found, kept) for found in self.pyramid(x)])
+        return logits[: len(x)], logits[len(x) :]
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Five maps of logits on the grid of `x`, of the coarsest level first.
@@ -120,10 +197,10 @@ class PIPOFAN(nn.Module):
         They are those of `x` with zeros around it where its sides are not multiples of 16.
         """
         image = pad_to_multiple(x, MULTIPLE)
-        maps = [self.entry(image)]
-        for branch, unit in zip(self.branches, self.down, strict=True):
+        maps = [self.entry(image, 0)]
+        for level, (branch, unit) in enumerate(zip(self.branches, self.down, strict=True), start=1):
             image = F.avg_pool2d(image, 2)
-            given = [F.max_pool2d(maps[-1], 2), branch(self.entry(image))]
+            given = [F.max_pool2d(maps[-1], 2), branch(self.entry(image, level))]
             maps.append(unit(torch.cat(given, dim=1)))
         return maps
 
@@ -158,9 +235,14 @@ class PIPOFAN(nn.Module):
         )
 
     def _weights(self, maps: list[Tensor]) -> Tensor:
-        scores = [self.weigh(logits) for logits in maps]
+        scores = [self.weigh(logits, level) for level, logits in enumerate(maps)]
         pooled = [score.mean(dim=(1, 2, 3)) + score.amax(dim=(1, 2, 3)) for score in scores]
         return torch.stack(pooled, dim=1).softmax(dim=1)
+
+
+def _with_dropped(x: Tensor, kept: int) -> Tensor:
+    """`x`, and behind it its rows from `kept` on with whole channels dropped."""
+    return torch.cat([x, F.dropout2d(x[kept:], DROPPED)])
 
 
 def _doubled(x: Tensor, times: int) -> Tensor:

@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 
 from piecemeal.evaluation import statistics
-from piecemeal.publishing.misses import CASE, Convention, in_words
+from piecemeal.publishing.misses import (
+    CASE,
+    Convention,
+    in_words,
+    rests_on_misses,
+    slices_of,
+    with_slices,
+)
+from piecemeal.table_specs import Metric, Spread
 
 
 class Cell(NamedTuple):
@@ -23,7 +31,9 @@ class Cell(NamedTuple):
     n_seeds: int = 0
     ci_low: float = np.nan
     ci_high: float = np.nan
-    grid: pd.DataFrame | None = None  # cases x seeds, only while the average is being formed
+    # Only while the average is being formed: cases x seeds, and slices left out of so many.
+    grid: pd.DataFrame | None = None
+    slices: tuple[int, int] = (0, 0)
 
 
 def grid_of(rows: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
@@ -32,22 +42,24 @@ def grid_of(rows: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     return grid.dropna(how="all")
 
 
-def column_cell(rows: pd.DataFrame, values: pd.Series, *, is_distance: bool) -> Cell:
+def column_cell(rows: pd.DataFrame, values: pd.Series, metric: Metric, spread: Spread) -> Cell:
     """One arm in one column; `rows` are its scores there, `values` what each of them counts."""
     if rows.empty:
         return Cell("no case has it")
     grid = grid_of(rows, values)
-    status = in_words(rows, len(grid)) if is_distance else "ok"
+    slices = slices_of(rows, metric.score)
+    status = in_words(rows, len(grid), metric.score) if metric.is_distance else "ok"
+    status = with_slices(status, *slices)
     if grid.empty:
         return Cell(status, n_seeds=rows["seed"].nunique())
-    return summary(grid, status)
+    return summary(grid, status, spread)._replace(slices=slices)
 
 
-def summary(grid: pd.DataFrame, status: str) -> Cell:
-    """Mean, std over cases and interval of cases x seeds."""
+def summary(grid: pd.DataFrame, status: str, spread: Spread = "cases") -> Cell:
+    """Mean, std and interval of cases x seeds; spread: what the std is over."""
     found = statistics.summary(grid)
-    numbers = (found.mean, found.std, found.n_cases, found.n_seeds, *found.interval)
-    return Cell(status, *numbers, grid)
+    std = found.std if spread == "cases" else statistics.std_over_seeds(grid)
+    return Cell(status, found.mean, std, found.n_cases, found.n_seeds, *found.interval, grid)
 
 
 def completed(grid: pd.DataFrame, cases: pd.Index, seeds: pd.Index) -> pd.DataFrame:
@@ -71,19 +83,24 @@ def average_grid(grids: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return sum(completed(grid, cases, seeds) for grid in grids) / len(grids)
 
 
-def average_cell(cells: Sequence[Cell], convention: Convention) -> Cell:
-    """Mean of one arm's column means; empty as soon as one column is."""
+def average_cell(cells: Sequence[Cell], convention: Convention, spread: Spread) -> Cell:
+    """Mean of one arm's column means; empty as soon as one column is.
+
+    Its std is the mean of the columns' stds over cases, or that of the runs' own averages.
+    """
     n_cases, n_seeds = max(c.n_cases for c in cells), max(c.n_seeds for c in cells)
     if empty := sum(cell.grid is None for cell in cells):
         return Cell(f"{empty} of {len(cells)} columns empty", n_cases=n_cases, n_seeds=n_seeds)
-    touched = sum(cell.status != "ok" for cell in cells)
+    touched = sum(rests_on_misses(cell.status) for cell in cells)
     what = "cases left out" if convention.counts == "excluded" else "misses"
     grid = average_grid([cell.grid for cell in cells])
     low, high = statistics.bootstrap_interval(grid)
+    status = f"{what} in {touched} of {len(cells)} columns" if touched else "ok"
+    of_cases = float(np.mean([cell.std for cell in cells]))
     return Cell(
-        f"{what} in {touched} of {len(cells)} columns" if touched else "ok",
+        with_slices(status, *np.sum([cell.slices for cell in cells], axis=0)),
         float(np.mean([cell.mean for cell in cells])),
-        float(np.mean([cell.std for cell in cells])),
+        of_cases if spread == "cases" else statistics.std_over_seeds(grid),
         len(grid),
         n_seeds,
         low,

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from piecemeal.errors import InputError
+from piecemeal.evaluation.empty_masks import BY_SLICE
 from piecemeal.papers import AS_PREDICTED
 from piecemeal.provenance import file_sha256
 from piecemeal.publishing.footers import Circumstances
@@ -17,6 +18,9 @@ from piecemeal.publishing.tables import TRAINING
 
 _SCAN = ["dataset", "case", "phase"]
 _OF_A_SCAN = ["diagonal_mm", "forward_passes"]
+_OF_SOME_SCANS = ["seconds_one_pass", "forward_passes_one_pass"]  # where a method takes several
+_PLACE = [*_SCAN, "structure"]
+_OF_SLICES = [BY_SLICE, "slices", "left_out"]
 
 
 def read_scores(
@@ -25,7 +29,9 @@ def read_scores(
     """Scores of `runs` below `folder`, with the columns `arm` and `postprocessing` added.
 
     Also added, from scores.json, is what belongs to a scan as a whole: `diagonal_mm` of its volume,
-    and the `forward_passes` that its prediction took.
+    and the `forward_passes` that its prediction took; and where they are there, nan for other runs,
+    `seconds_one_pass`, `forward_passes_one_pass` and the measures slice by slice: `hd_slice_px`,
+    `slices`, `left_out`, `slice_diagonal_px`.
 
     runs: {"arm", "run" (path below `folder`), "scoring" (hash the scores must carry)}; cohorts:
     {"treatment": what was done to the predictions}. Where something was done, the rows of the
@@ -49,6 +55,7 @@ def read_scores(
         for name, postprocessing in files.items():
             rows = pd.read_csv(place / name, dtype={"case": str, "phase": str})
             rows = _with_scans(rows.fillna({"phase": ""}), scans, place / name)
+            rows = _with_slices(rows, scoring, place, name == "scores.csv")
             tables.append(rows.assign(arm=entry["arm"], postprocessing=postprocessing))
     if not tables:
         raise InputError(f"{folder}: the paper has no runs at this scale; add its cohorts to it")
@@ -56,12 +63,16 @@ def read_scores(
 
 
 def _read_scans(path: Path, scoring: Mapping[str, Any]) -> pd.DataFrame:
+    wanted = [*_SCAN, *_OF_A_SCAN]
+    if "slices" in scoring:
+        wanted.append("slice_diagonal_px")
     try:
-        scans = pd.DataFrame(scoring["scans"])[[*_SCAN, *_OF_A_SCAN]]
+        scans = pd.DataFrame(scoring["scans"])
+        scans = scans[[*wanted, *scans.columns.intersection(_OF_SOME_SCANS)]]
     except (KeyError, TypeError, ValueError):
         raise InputError(
-            f"{path}: expected 'scans', a list of {', '.join([*_SCAN, *_OF_A_SCAN])} of every "
-            "scan; delete scores.csv beside it and start again"
+            f"{path}: expected 'scans', a list of {', '.join(wanted)} of every scan; delete "
+            "scores.csv beside it and start again"
         ) from None
     return scans.drop_duplicates(_SCAN).astype({"case": str, "phase": str})
 
@@ -74,6 +85,24 @@ def _with_scans(rows: pd.DataFrame, scans: pd.DataFrame, path: Path) -> pd.DataF
             "delete scores.csv and start again"
         )
     return rows.drop(columns="_merge")
+
+
+def _with_slices(
+    rows: pd.DataFrame, scoring: Mapping[str, Any], place: Path, processed: bool
+) -> pd.DataFrame:
+    """Scores with the measures slice by slice of the table they are from, if there are any."""
+    if "slices" not in scoring:
+        return rows
+    try:
+        found = pd.DataFrame(scoring["slices"]).astype({"case": str, "phase": str, BY_SLICE: float})
+        found = found.loc[found["processed"] == processed, [*_PLACE, *_OF_SLICES]]
+        return rows.merge(found, how="left", on=_PLACE, validate="many_to_one")
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{place / 'scores.json'}: expected 'slices', one entry of "
+            f"{', '.join([*_PLACE, 'processed', *_OF_SLICES])} a scan and structure; delete "
+            "scores.csv beside it and start again"
+        ) from None
 
 
 def processed(scores: pd.DataFrame, cohorts: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

@@ -14,21 +14,35 @@ MEANING = {
     "seconds_per_case": "seconds to predict one scan of a case; mean (std) over cases",
     "forward_passes_per_case": "slices or windows that the network evaluates to predict one scan "
     "of a case; mean (std) over cases",
+    "seconds_per_case_one_pass": "seconds to predict one scan if a method that takes a pass for "
+    "every task shares one among them; a dash for other methods; mean (std) over cases",
+    "forward_passes_per_case_one_pass": "slices or windows that the network then evaluates; a dash "
+    "for other methods; mean (std) over cases",
 }
-_OF_A_SCAN = {"seconds_per_case": "seconds", "forward_passes_per_case": "forward_passes"}
+_OF_A_SCAN = {
+    "seconds_per_case": "seconds",
+    "forward_passes_per_case": "forward_passes",
+    "seconds_per_case_one_pass": "seconds_one_pass",
+    "forward_passes_per_case_one_pass": "forward_passes_one_pass",
+}
+NO_MORE = "no more than one pass"  # status of a method that has no passes to save
 
 
 def speed_cell(speed: Speed, ran: pd.DataFrame, training: pd.DataFrame) -> Cell:
     """One arm's cost.
 
-    ran: its scores in one cohort, with the columns seconds and forward_passes of every scan;
+    ran: its scores in one cohort, with the columns seconds and forward_passes of every scan, and
+    the same of one pass (`read_scores`) where it takes more than one;
     training: its runs there, with the column minutes_per_epoch. Prediction counts as scores do:
     mean over cases of the case's mean over its phases and seeds. Training time has no cases, and
     no interval: there are too few runs for one.
     """
     if speed.measure in _OF_A_SCAN:
+        column = _OF_A_SCAN[speed.measure]
+        if column.endswith("_one_pass") and (column not in ran or ran[column].isna().all()):
+            return Cell(NO_MORE)
         scans = ran.drop_duplicates([*CASE, "phase", "seed"])
-        values = scans.groupby([*CASE, "seed"])[_OF_A_SCAN[speed.measure]].mean()
+        values = scans.groupby([*CASE, "seed"])[column].mean()
         return summary(values.unstack("seed"), "ok")
     minutes = training["minutes_per_epoch"].dropna()
     if minutes.empty:

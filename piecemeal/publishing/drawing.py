@@ -14,14 +14,32 @@ from matplotlib.figure import Figure
 from piecemeal.datasets.grid import Geometry, resample_from_grid
 from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan
-from piecemeal.papers import CaseScores, QualitativeFigure, Table, TrainingCurves
-from piecemeal.publishing import collect
+from piecemeal.papers import (
+    AttentionFigure,
+    CaseScores,
+    FigureBase,
+    NotedCurves,
+    QualitativeFigure,
+    Table,
+    TrainingCurves,
+    ViewsFigure,
+    cohorts_of,
+)
+from piecemeal.publishing import collect, trained
+from piecemeal.publishing.attention import attention_curves, levels
 from piecemeal.publishing.examples import Panel, example_slices, largest_slice, median_scan
-from piecemeal.publishing.figures import case_scores, case_values, training_curves
+from piecemeal.publishing.figures import (
+    case_scores,
+    case_values,
+    noted_curves,
+    nothing,
+    training_curves,
+)
+from piecemeal.publishing.views import look_at, view_rows
 
 
 def draw(
-    spec: QualitativeFigure | TrainingCurves | CaseScores,
+    spec: FigureBase,
     table: Table | None,
     given: Mapping[str, Any],
     runs: Path,
@@ -37,31 +55,56 @@ def draw(
     sources = collect.circumstances(given["scale"], records, {})
     phantom = any(sources.is_phantom(record["cohort"]) for record in records)
     note = f"Scale {given['scale']['title']}" + (", built-in phantoms" if phantom else "")
-    if isinstance(spec, TrainingCurves):
-        titles = {c: cohorts[c]["title"] for c in spec.cohorts if not cohorts[c]["not_run"]}
+    asked = cohorts_of(spec, {table.key: table} if table else {})
+    shown = [c for c in asked if not cohorts[c]["not_run"]]
+    if not shown:
+        reasons = [f"{cohorts[c]['title']}: {cohorts[c]['not_run']}" for c in asked]
+        return nothing("; ".join(dict.fromkeys(reasons)), note)
+    if isinstance(spec, TrainingCurves | NotedCurves):
+        titles = {c: cohorts[c]["title"] for c in shown}
         histories = collect.read_histories(runs, entries)
+        if isinstance(spec, NotedCurves):
+            return noted_curves(histories, titles, spec.arms, spec.columns, note)
         return training_curves(histories, titles, spec.arms, note)
     scores = collect.processed(collect.read_scores(runs, entries, cohorts), cohorts)
     if isinstance(spec, CaseScores):
         values = case_values(table, spec.metric, scores)
         return case_scores(values, spec.arms, spec.metric, note)
-    shown = [c for c in spec.cohorts if not cohorts[c]["not_run"]]
-    panels = [_panel(spec, c, cohorts[c], scores, entries, runs, prepared[c]) for c in shown]
+    if isinstance(spec, ViewsFigure):
+        return _views(spec, given, scores, runs, prepared[spec.cohort], note)
+    if isinstance(spec, AttentionFigure):
+        return _attention(spec, given, scores, runs, prepared[spec.cohort], note)
+    scores = scores[scores["arm"].isin(list(spec.arms))]
+    panels = [
+        _panel(spec, title, cohorts[cohort], rows, entries, runs, prepared[cohort])
+        for cohort in shown
+        for title, rows in _examples(spec, cohorts[cohort]["title"], scores, cohort)
+    ]
     return example_slices(panels, spec.arms, note)
+
+
+def _examples(
+    spec: QualitativeFigure, title: str, scores: pd.DataFrame, cohort: str
+) -> list[tuple[str, pd.DataFrame]]:
+    """Title and scores of every row that a cohort has."""
+    rows = scores[scores["cohort"] == cohort]
+    if not spec.each_dataset:
+        return [(title, rows)]
+    return list(rows[rows["status"] != "both_empty"].groupby("dataset"))
 
 
 def _panel(
     spec: QualitativeFigure,
-    cohort: str,
+    title: str,
     about: Mapping[str, Any],
-    scores: pd.DataFrame,
+    rows: pd.DataFrame,
     entries: list[Mapping[str, str]],
     runs: Path,
     prepared: Path,
 ) -> Panel:
     """The slice with most foreground of the scan with the median score, first seed."""
-    rows = scores[(scores["cohort"] == cohort) & scores["arm"].isin(list(spec.arms))]
     dataset, case, phase = median_scan(rows)
+    cohort = rows["cohort"].iloc[0]
     name = f"{case}_{phase}" if phase else case
     scan = PreparedScan(prepared / dataset / name)
     z = largest_slice(np.asarray(scan.reference))
@@ -73,7 +116,7 @@ def _panel(
     image = resample_from_grid(np.asarray(scan.image), scan.geometry, order=1)[z]
     spacing = scan.geometry.spacing
     return Panel(
-        cohort=about["title"],
+        cohort=title,
         image=image,
         reference=np.asarray(scan.reference)[z],
         predictions=predictions,
@@ -81,6 +124,45 @@ def _panel(
         spacing_yx=(spacing[1], spacing[2]),
         declared=scan.record["declared"],
     )
+
+
+def _views(
+    spec: ViewsFigure,
+    given: Mapping[str, Any],
+    scores: pd.DataFrame,
+    runs: Path,
+    prepared: Path,
+    note: str,
+) -> Figure:
+    """Of every data set the scan with the median score of the arm; boxes from another scan."""
+    run = trained.load(runs, given["networks"][spec.arm])
+    rows = scores[(scores["cohort"] == spec.cohort) & (scores["arm"] == spec.arm)]
+    looks = []
+    for number, (dataset, title) in enumerate(given["datasets"].items()):
+        if scans := trained.middle_scans(rows, dataset, prepared):
+            looks.append(look_at(run, title, scans[0], scans[-1], first_seed=1000 * number))
+    drawn = "views: of the random draws the first that pastes a box into strong view 1"
+    return view_rows(looks, run.settings["structures"], f"{note}; {drawn}")
+
+
+def _attention(
+    spec: AttentionFigure,
+    given: Mapping[str, Any],
+    scores: pd.DataFrame,
+    runs: Path,
+    prepared: Path,
+    note: str,
+) -> Figure:
+    """Of every data set the scan with the median score of the first arm."""
+    rows = scores[(scores["cohort"] == spec.cohort) & (scores["arm"] == next(iter(spec.arms)))]
+    chosen = {d: trained.middle_scans(rows, d, prepared) for d in given["datasets"]}
+    scans = {dataset: found[0] for dataset, found in chosen.items() if found}
+    found = {}
+    for arm in spec.arms:
+        run = trained.load(runs, given["networks"][arm])
+        found[arm] = {dataset: levels(run, scan) for dataset, scan in scans.items()}
+    titles = {dataset: given["datasets"][dataset] for dataset in scans}
+    return attention_curves(found, spec.arms, titles, note)
 
 
 def _prediction(path: Path, geometry: Geometry) -> np.ndarray:

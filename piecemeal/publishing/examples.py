@@ -45,14 +45,16 @@ class Panel:
 
 
 def median_scan(scores: pd.DataFrame) -> tuple[str, str, str]:
-    """(dataset, case, phase) of the scan with the median Dice over arms, structures and seeds.
+    """(dataset, case, phase) of the scan with the median Dice over arms and structures.
 
-    With an even number of scans the lower of the two in the middle; ties go by name. `scores`
-    are the rows of one cohort and of the arms that are shown.
+    An arm counts by its mean over seeds, however many it has. With an even number of scans the
+    lower of the two in the middle; ties go by name. `scores` are the rows of one cohort and of the
+    arms that are shown.
     """
     dice = scores["dice"].mask(scores["status"].isin(("missed", "invented")), 0.0)
     scans = [scores["dataset"], scores["case"], phases(scores)]
-    means = dice.groupby(scans).mean().dropna().reset_index()
+    of_arms = dice.groupby([*scans, scores["arm"]]).mean()
+    means = of_arms.groupby(["dataset", "case", "phase"]).mean().dropna().reset_index()
     means = means.sort_values(["dice", "dataset", "case", "phase"])
     row = means.iloc[(len(means) - 1) // 2]
     return str(row["dataset"]), str(row["case"]), str(row["phase"])

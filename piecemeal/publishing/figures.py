@@ -16,7 +16,6 @@ from piecemeal.publishing.tables import in_column, phases, settings
 from piecemeal.table_specs import Table
 
 _TRAINING, _VALIDATION = style.PALETTE[0], style.PALETTE[3]
-_NOTE = 0.26  # inches at the bottom
 _ACROSS = 4  # panels side by side
 
 
@@ -30,7 +29,7 @@ def training_curves(
     running mean over a twentieth of the run. Dots: lowest validation loss, the weights kept.
     """
     with style.look():
-        figure, grid = _grid(len(cohorts), len(arms), 2.1, 1.75, share=True)
+        figure, grid = style.panels(len(cohorts), len(arms), 2.1, 1.75, share=True)
         for lines, (cohort, title) in zip(grid, cohorts.items(), strict=True):
             for axes, (arm, heading) in zip(lines, arms.items(), strict=True):
                 of_arm = (histories["cohort"] == cohort) & (histories["arm"] == arm)
@@ -50,7 +49,7 @@ def training_curves(
             Line2D([], [], color=_VALIDATION, marker="o", linestyle="", label="weights kept"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=3)
-        _sign(figure, note)
+        style.sign(figure, note)
     return figure
 
 
@@ -62,25 +61,80 @@ def _losses(axes: Axes, histories: pd.DataFrame) -> list[int]:
             ("loss", _TRAINING, 1.0),
             ("validation_loss", _VALIDATION, 1.2),
         ):
-            known = run.dropna(subset=[column])
-            window = max(1, len(known) // 20)
-            smooth = known[column].rolling(window, center=True, min_periods=1).mean()
-            if window > 1:
-                axes.plot(
-                    known["step"],
-                    known[column],
-                    color=colour,
-                    alpha=0.25,
-                    linewidth=0.5,
-                    rasterized=True,  # as a path it would be most of the svg
-                )
-            axes.plot(known["step"], smooth, color=colour, linewidth=size)
+            _curve(axes, run, column, colour, size)
         validated = run.dropna(subset=["validation_loss"])
         if len(validated):
             kept = validated.loc[validated["validation_loss"].idxmin()]
             axes.plot(kept["step"], kept["validation_loss"], "o", color=_VALIDATION, markersize=4)
             best.append(int(kept["step"]))
     return best
+
+
+def _curve(axes: Axes, run: pd.DataFrame, column: str, colour: str, size: float) -> None:
+    """Draw a column of one run, faint, and its running mean over a twentieth of the run."""
+    known = run.dropna(subset=[column])
+    if known.empty:
+        return
+    window = max(1, len(known) // 20)
+    smooth = known[column].rolling(window, center=True, min_periods=1).mean()
+    if window > 1:
+        axes.plot(
+            known["step"],
+            known[column],
+            color=colour,
+            alpha=0.25,
+            linewidth=0.5,
+            rasterized=True,  # as a path it would be most of the svg
+        )
+    axes.plot(known["step"], smooth, color=colour, linewidth=size)
+
+
+def noted_curves(
+    histories: pd.DataFrame,
+    cohorts: Mapping[str, str],
+    arms: Mapping[str, str],
+    columns: Mapping[str, str],
+    note: str = "",
+) -> Figure:
+    """Draw what methods noted while they trained, shares from 0 to 1, as `training_curves` does.
+
+    `columns` is {column of history.csv: label} in order, one line a column and seed. A panel says
+    so where its arm has none of them.
+    """
+    colour = style.colours(list(columns))
+    # A column that no run of the scale has is not in the table at all.
+    histories = histories.reindex(columns=[*histories, *(c for c in columns if c not in histories)])
+    with style.look():
+        figure, grid = style.panels(len(cohorts), len(arms), 2.1, 1.75, share=True)
+        for lines, (cohort, title) in zip(grid, cohorts.items(), strict=True):
+            for axes, (arm, heading) in zip(lines, arms.items(), strict=True):
+                of_arm = (histories["cohort"] == cohort) & (histories["arm"] == arm)
+                runs = histories[of_arm].sort_values("step")
+                for _, run in runs.groupby("seed"):
+                    for column in columns:
+                        _curve(axes, run, column, colour[column], 1.2)
+                axes.set_title(heading, fontweight="bold")
+                axes.set_ylim(-0.02, 1.02)
+                axes.grid(axis="y")
+                axes.set_xlabel("step")
+                if runs[list(columns)].isna().all(axis=None):
+                    axes.text(0.5, 0.5, "notes none of this", transform=axes.transAxes, ha="center")
+                    axes.set_xticks([])
+                    axes.set_xlabel("")
+            lines[0].set_ylabel(f"{title}\nshare")
+        handles = [Line2D([], [], color=colour[c], label=label) for c, label in columns.items()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(columns))
+        style.sign(figure, note)
+    return figure
+
+
+def nothing(reason: str, note: str = "") -> Figure:
+    """A figure that says why it shows nothing."""
+    with style.look():
+        figure = style.new_figure(5, 0.9)
+        figure.text(0.5, 0.6, reason, ha="center", va="center", color=style.FAINT)
+        style.sign(figure, note)
+    return figure
 
 
 def case_values(table: Table, metric: str, scores: pd.DataFrame) -> pd.DataFrame:
@@ -98,7 +152,7 @@ def case_values(table: Table, metric: str, scores: pd.DataFrame) -> pd.DataFrame
             continue
         for column in half.columns:
             rows = in_column(of_setting, column)
-            values = counted(rows, measure.score, counts, table.compared)
+            values = counted(rows, measure.score, counts, table.compared) * measure.factor
             rows = rows.assign(value=values).dropna(subset=["value"])
             means = rows.groupby(["arm", *CASE])["value"].mean().reset_index()
             means["case"] = means["dataset"] + "/" + means["case"]
@@ -124,7 +178,7 @@ def case_scores(
     colour = list(style.colours(list(arms)).values())
     with style.look():
         across = max(len(names) for _, names in lines)
-        figure, grid = _grid(len(lines), across, 2.0, 1.7, share=False)
+        figure, grid = style.panels(len(lines), across, 2.0, 1.7, share=False)
         for panels, (setting, names) in zip(grid, lines, strict=True):
             for axes in panels[len(names) :]:
                 axes.set_visible(False)
@@ -136,7 +190,7 @@ def case_scores(
                 axes.set_title(name, fontweight="bold")
                 axes.grid(axis="y")
             panels[0].set_ylabel(f"{setting}\n{label}")
-        _sign(figure, note)
+        style.sign(figure, note)
     return figure
 
 
@@ -163,18 +217,3 @@ def _paired(axes: Axes, table: pd.DataFrame, colours: list[str]) -> None:
         dots = np.full(len(cases), place)
         axes.scatter(dots, cases, s=7, color=colour, linewidths=0, alpha=0.85, zorder=3)
     axes.set_xlim(-0.6, len(places) - 0.4)
-
-
-def _grid(
-    rows: int, columns: int, width: float, height: float, *, share: bool
-) -> tuple[Figure, np.ndarray]:
-    """Figure of equal panels (inches each); with `share` a row has one y axis."""
-    figure = style.new_figure(columns * width + 0.5, rows * height + 0.35 + _NOTE)
-    bottom = _NOTE / figure.get_figheight()
-    figure.set_layout_engine("constrained", rect=(0, bottom, 0.995, 1 - bottom), w_pad=0.05)
-    grid = figure.subplots(rows, columns, sharey="row" if share else False, squeeze=False)
-    return figure, grid
-
-
-def _sign(figure: Figure, note: str) -> None:
-    figure.text(0.012, 0.07 / figure.get_figheight(), note, fontsize=7, color=style.FAINT)

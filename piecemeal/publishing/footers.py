@@ -49,12 +49,10 @@ def footer(
         ("Cells", _cells(table)),
         ("Scale", circumstances.scale),
         ("Data", _data(table, circumstances)),
-        ("Size", _size(rows) or "nothing was run"),
+        ("Size", _size(table, rows) or "nothing was run"),
     ]
-    reasons = rows[rows["status"].str.startswith("not run")]
-    if len(reasons):
-        why = {f"{r.setting}: {r.status.split(';')[0]}" for r in reasons.itertuples(index=False)}
-        lines.append(("Not run", "; ".join(sorted(why))))
+    if text := _not_run(table, rows):
+        lines.append(("Not run", text))
     if circumstances.shortened:
         lines.append(("Shortened against the paper", "; ".join(circumstances.shortened)))
     if table.metrics:
@@ -69,8 +67,23 @@ def footer(
     return lines + [("Remark", remark) for remark in table.remarks]
 
 
+def _not_run(table: Table, rows: pd.DataFrame) -> str:
+    """What has no numbers and why: whole settings, or some of their arms."""
+    absent = rows[rows["status"].str.startswith("not run")]
+    labels = {arm.name: arm.label for arm in table.arms}
+    said = []
+    for (setting, why), part in absent.groupby(["setting", absent["status"].str.split(";").str[0]]):
+        arms = [labels[name] for name in labels if name in set(part["method"])]
+        who = "" if len(arms) == len(labels) else f"{', '.join(arms)} "
+        said.append(f"{setting}: {who}{why}")
+    return "; ".join(said)
+
+
 def _cells(table: Table) -> str:
-    ours = "mean (std over cases) measured here, best of the compared arms in bold"
+    over = "cases"
+    if table.spread == "runs":
+        over = "runs, of each run's mean over cases; a dash with one run"
+    ours = f"mean (std over {over}) measured here, best of the compared arms in bold"
     if table.published is None:
         return f"{ours}."
     return f"{ours}; below it in small italics the published number."
@@ -88,13 +101,18 @@ def _data(table: Table, circumstances: Circumstances) -> str:
     )
 
 
-def _size(rows: pd.DataFrame) -> str:
-    ran = rows[rows["n_seeds"] > 0]
-    most = ran.groupby("setting", sort=False)[["n_cases", "n_seeds"]].max()
-    return "; ".join(
-        f"{row.Index}: {_count(row.n_cases, 'case')}, {_count(row.n_seeds, 'seed')}"
-        for row in most.itertuples()
-    )
+def _size(table: Table, rows: pd.DataFrame) -> str:
+    """Cases and seeds of every setting; arms with fewer seeds than others are named."""
+    labels = {arm.name: arm.label for arm in table.arms}
+    said = []
+    for setting, ran in rows[rows["n_seeds"] > 0].groupby("setting", sort=False):
+        most = ran["n_seeds"].max()
+        text = f"{setting}: {_count(ran['n_cases'].max(), 'case')}, {_count(most, 'seed')}"
+        seeds = ran.groupby("method", sort=False)["n_seeds"].max()
+        few = seeds[seeds < most]
+        fewer = [f"{labels[arm]}: {_count(number, 'seed')}" for arm, number in few.items()]
+        said.append(f"{text} ({', '.join(fewer)})" if fewer else text)
+    return "; ".join(said)
 
 
 def _count(number: int, noun: str) -> str:

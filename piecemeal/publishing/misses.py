@@ -7,20 +7,34 @@ as one compared arm, with any seed, missed or invented the structure: all compar
 averaged over the same cases. Such a mean says nothing of the cases left out, and may move either
 way when an arm misses one more; hence its count stands beside it, and `diagonal` is the default.
 The third convention is a number: what the code that a paper cites makes of a miss.
+
+A distance slice by slice is a mean over the slices that have the structure in both masks. A scan
+without such a slice is a miss as well, and a miss counts the diagonal of the scan's plane; how many
+slices only one mask has is said beside the number, by every convention.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import pandas as pd
 
 from piecemeal.errors import InputError
+from piecemeal.evaluation.empty_masks import (
+    BY_SLICE,
+    LOST,
+    diagonal_of,
+    lost,
+    refuse_without_slices,
+)
 from piecemeal.table_specs import Metric, Misses, Table
 
-LOST = ("missed", "invented")
 CASE = ["dataset", "case"]
+NO_SLICE = "without a shared slice"
+LOSSES = (*LOST, NO_SLICE)  # what a status calls a case that has no distance
+_LEFT_OUT = "slices left out"
 _WORDS = {
     "diagonal": "a miss counts the diagonal",
     "excluded": "where every arm found it",
@@ -60,15 +74,19 @@ def counted(
 
     rows: scores of one structure in one phase, all arms; score: dice or a distance; counts: as in
     `Convention`; compared: the arms whose misses leave a case out for all arms. Any other arm's
-    miss leaves the case out for that arm alone.
+    miss leaves the case out for that arm alone. Raises InputError where the score is slice by slice
+    and a cohort was not scored so.
     """
-    lost = rows["status"].isin(LOST)
+    if rows.empty:
+        return pd.Series(index=rows.index, dtype=float)
+    refuse_without_slices(rows, score)
+    gone = lost(rows, score)
     if counts == "excluded":
         case = [rows[name] for name in CASE]
-        own = lost.groupby([rows["arm"], *case]).transform("any")
-        shared = (lost & rows["arm"].isin(compared)).groupby(case).transform("any")
+        own = gone.groupby([rows["arm"], *case]).transform("any")
+        shared = (gone & rows["arm"].isin(compared)).groupby(case).transform("any")
         return rows[score].mask(own | shared)
-    return rows[score].mask(lost, rows["diagonal_mm"] if counts == "diagonal" else counts)
+    return rows[score].mask(gone, rows[diagonal_of(score)] if counts == "diagonal" else counts)
 
 
 def refuse_without_diagonal(scores: pd.DataFrame) -> None:
@@ -83,18 +101,42 @@ def refuse_without_diagonal(scores: pd.DataFrame) -> None:
         )
 
 
-def in_words(rows: pd.DataFrame, left: int) -> str:
+def in_words(rows: pd.DataFrame, left: int, score: str) -> str:
     """Say what a mean distance rests on: 'ok', or how many cases were missed and left out.
 
     rows: the scores of one arm in one column; left: the number of cases in the mean. A case counts
     as missed if any seed missed the structure.
     """
     cases = len(rows[CASE].drop_duplicates())
-    lost = {word: len(rows.loc[rows["status"] == word, CASE].drop_duplicates()) for word in LOST}
-    said = [f"{number} of {cases} {word}" for word, number in lost.items() if number]
+    found = rows["status"].eq("ok")
+    words = rows["status"].mask(found & lost(rows, score), NO_SLICE)
+    losses = {word: len(rows.loc[words == word, CASE].drop_duplicates()) for word in LOSSES}
+    said = [f"{number} of {cases} {word}" for word, number in losses.items() if number]
     if left < cases:
         said.append(f"mean of {left} of {cases} cases" if left else "no case left")
     return ", ".join(said) or "ok"
+
+
+def slices_of(rows: pd.DataFrame, score: str) -> tuple[int, int]:
+    """How many slices a distance slice by slice leaves out, and of how many; 0 of 0 for others."""
+    if score != BY_SLICE:
+        return 0, 0
+    left_out = int(rows["left_out"].sum())
+    return left_out, left_out + int(rows["slices"].sum())
+
+
+def with_slices(status: str, left_out: int, slices: int) -> str:
+    """A status that also says how many slices were left out, if any were."""
+    if not left_out:
+        return status
+    said = f"{left_out} of {slices} {_LEFT_OUT}"
+    return said if status == "ok" else f"{status}, {said}"
+
+
+def rests_on_misses(status: str) -> bool:
+    """Whether a mean with this status would be another one by another convention."""
+    said = status.split(";")[0].split(", ")
+    return any(text != "ok" and not re.fullmatch(rf"\d+ of \d+ {_LEFT_OUT}", text) for text in said)
 
 
 def policy(table: Table) -> str:
@@ -117,6 +159,14 @@ def policy(table: Table) -> str:
         said.append(
             "Small under a distance: in how many cases this happened; the csv has the other "
             f"conventions as well ({'; '.join(dict.fromkeys(others))})"
+        )
+    if sliced := [metric.name for metric in distances if metric.score == BY_SLICE]:
+        counts = ", and a miss the diagonal of its plane" if table.misses == "diagonal" else ""
+        said.append(
+            f"{' and '.join(sliced)}, in pixels of the common grid, is the mean over the slices "
+            f"that have the structure in both masks; a scan without any counts as a miss{counts}. "
+            "Slices in which only one mask has it are left out, which may improve the mean: small "
+            "under it, how many of the slices of all cases and seeds that either mask has it in"
         )
     said.append("Cases where prediction and reference are both empty do not enter")
     return ". ".join(said) + "."

@@ -12,7 +12,7 @@ from typing import Any
 
 from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
-from piecemeal.papers import AS_PREDICTED
+from piecemeal.papers import AS_PREDICTED, ASK_NETWORKS
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import file_sha256, short_hash, source_hash
 from piecemeal.table_specs import Table
@@ -70,12 +70,30 @@ def figure(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]
     """Parameters of one figure; InputError if the paper has none of that name."""
     folder = planner.paper(paper)
     spec = _named(folder.figures, paper, key, "figures.yaml")
-    given = {"spec": spec.model_dump(mode="json"), "table": None}
+    given = {"spec": spec.model_dump(mode="json"), "table": None, "datasets": {}}
+    given["networks"] = networks(planner, plan, paper, key)
     if spec.kind == "case_scores":
         shown = _named(folder.tables, paper, spec.table, "tables.yaml")
         given["table"] = shown.model_dump(mode="json")
+    if isinstance(spec, ASK_NETWORKS):
+        names = planner.cohort(spec.cohort).datasets
+        given["datasets"] = {name: planner.dataset(name).title for name in names}
     code = _code("figure")
     return shared(planner, plan, paper) | given | {"code": code}
+
+
+def networks(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, str]:
+    """Arm -> the run of its first seed, of the networks that a figure asks once more.
+
+    None for most kinds of figures, and where the cohort is not run at this scale.
+    """
+    spec = _named(planner.paper(paper).figures, paper, key, "figures.yaml")
+    found: dict[str, str] = {}
+    if isinstance(spec, ASK_NETWORKS):
+        for entry in plan.papers[paper]:  # in the order of the seeds
+            if entry["arm"] in spec.arms and entry["run"].startswith(f"{spec.cohort}/"):
+                found.setdefault(entry["arm"], entry["run"])
+    return found
 
 
 def claims(planner: Planner, plan: Plan) -> dict[str, Any]:

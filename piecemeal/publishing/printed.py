@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from piecemeal.publishing import footers
+from piecemeal.publishing import cost, footers
 from piecemeal.publishing.footers import Circumstances
-from piecemeal.publishing.misses import LOST, Convention, conventions
+from piecemeal.publishing.misses import LOSSES, Convention, conventions, rests_on_misses
 from piecemeal.publishing.tables import NO_COLUMN
 from piecemeal.table_specs import Arm, Half, Metric, Speed, Table
 
@@ -183,20 +183,29 @@ def _settings(rows: pd.DataFrame, half: Half) -> list[str]:
 
 
 def _cell(row: pd.Series, arm: Arm, measure: Metric | Speed) -> PrintedCell:
-    def number(value: float) -> str:
-        return NONE if np.isnan(value) else f"{value:.{measure.decimals}f}"
-
     published = ""
     if not np.isnan([row["published_mean"], row["published_std"]]).all():
-        published = f"{number(row['published_mean'])} ({number(row['published_std'])})"
+        published = _mean_std(row["published_mean"], row["published_std"], measure)
     elif arm.role == "compared":
         published = NONE
     status = row["status"].split(";")[0]
     if np.isnan(row["mean"]):
         remark = "not run" if status.startswith("not run") else _short(status)
+        if status == cost.NO_MORE:
+            remark = NONE
         return PrintedCell("", remark=remark, published=published)
     remark = "" if status == "ok" else _short(status)
-    return PrintedCell(number(row["mean"]), f"({number(row['std'])})", remark, published)
+    std = f"({_number(row['std'], measure)})"
+    return PrintedCell(_number(row["mean"], measure), std, remark, published)
+
+
+def _mean_std(mean: float, std: float, measure: Metric | Speed) -> str:
+    return f"{_number(mean, measure)} ({_number(std, measure)})"
+
+
+def _number(value: float, measure: Metric | Speed) -> str:
+    """A dash for what there is none of, such as the std of a single run."""
+    return NONE if np.isnan(value) else f"{value:.{measure.decimals}f}"
 
 
 def _short(status: str) -> str:
@@ -227,7 +236,7 @@ def _embolden(
 
 
 def _lost(cell: PrintedCell) -> bool:
-    return any(word in cell.remark for word in LOST)
+    return any(word in cell.remark for word in LOSSES)
 
 
 def _other_conventions(
@@ -239,7 +248,7 @@ def _other_conventions(
         for metric in (metric for metric in metrics if metric.is_distance):
             own, *others = conventions(metric, table.misses)
             plain = [numbers.loc[setting, arm, name, own.name] for arm in table.compared]
-            if not any(r["n_seeds"] and r["status"].split(";")[0] != "ok" for r in plain):
+            if not any(r["n_seeds"] and rests_on_misses(r["status"]) for r in plain):
                 continue
             for way in others:
                 rows = [numbers.loc[setting, arm, name, way.name] for arm in table.compared]
@@ -251,5 +260,5 @@ def _other_conventions(
 def _other_number(row: pd.Series, way: Convention, metric: Metric) -> str:
     if np.isnan(row["mean"]):
         return NONE
-    text = f"{row['mean']:.{metric.decimals}f} ({row['std']:.{metric.decimals}f})"
+    text = _mean_std(row["mean"], row["std"], metric)
     return f"{text}, n={row['n_cases']}" if way.counts == "excluded" else text

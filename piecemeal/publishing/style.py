@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from piecemeal.provenance import replacing
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 INK = "#222222"
 FAINT = "#8A8A8A"
+_NOTE = 0.26  # inches at the bottom
 
 _RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
@@ -60,6 +62,25 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     figure = Figure(figsize=(width, height), facecolor="white", **options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def panels(
+    rows: int, columns: int, width: float, height: float, *, share: bool
+) -> tuple[Figure, np.ndarray]:
+    """Figure of equal panels (inches each) above room for a note, and its axes (rows, columns).
+
+    With `share` a row has one y axis.
+    """
+    figure = new_figure(columns * width + 0.5, rows * height + 0.35 + _NOTE)
+    bottom = _NOTE / figure.get_figheight()
+    figure.set_layout_engine("constrained", rect=(0, bottom, 0.995, 1 - bottom), w_pad=0.05)
+    grid = figure.subplots(rows, columns, sharey="row" if share else False, squeeze=False)
+    return figure, grid
+
+
+def sign(figure: Figure, note: str) -> None:
+    """Write the note, of scale and phantoms, in the lower left corner."""
+    figure.text(0.012, 0.07 / figure.get_figheight(), note, fontsize=7, color=FAINT)
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:

@@ -84,12 +84,15 @@ def build_table(
     The average column is the mean of the column means and its std the mean of the column stds:
     all six averages that Kemnitz et al. (2018) print for the cardiac upper bound follow in this
     way from their printed columns. Their thigh averages, whose columns hold copied and lost
-    cells, follow only in part.
+    cells, follow only in part. A table whose `spread` is over runs has the sample's std of each
+    seed's mean over cases instead, in the average column of each seed's average, and none for an
+    arm of one seed; arms need not have the same seeds.
 
     A missed or invented structure has Dice 0. A distance has a row under its plain name, by the
     table's policy `misses`, and beside it one by every other convention, named after it (module
     `misses`). Its `status` says in how many cases the structure was missed, and under `excluded`
-    how many cases are left; these are its `n_cases`. Every entry of `speed` has one row an arm
+    how many cases are left; these are its `n_cases`. Of a distance slice by slice it says how many
+    slices only one mask has. Every entry of `speed` has one row an arm
     and half, with an empty `column` (module `cost`).
 
     Parameters
@@ -97,7 +100,7 @@ def build_table(
     scores
         Rows of the runs' scores.csv with more columns: `arm`; `postprocessing` ("as predicted"
         or, for a cohort that asks for it, what was done); `diagonal_mm` of the scan's volume; and
-        `forward_passes` where the table asks for them.
+        `forward_passes` and what `read_scores` has of some scans, where the table asks for them.
     published
         From `read_published`.
     not_run
@@ -106,16 +109,16 @@ def build_table(
         One row an arm and run, columns `TRAINING`; only training time needs it.
 
     Raises InputError when a case is scored twice, a score is empty though nothing was missed, a
-    structure was missed or invented in a scan without a diagonal, or a column of the table occurs
-    in no score of its cohort.
+    structure was missed or invented in a scan without a diagonal, a column of the table occurs in
+    no score of its cohort, or `hd_slice_px` is asked of a cohort that is not scored slice by slice.
     """
     if training is None:
         training = pd.DataFrame(columns=TRAINING)
     rows = []
     for half, setting, of_setting in settings(table, checked(table, scores)):
         ran = set(of_setting["arm"])
-        why = f": {not_run[half.cohort]}" if half.cohort in (not_run or {}) else ""
-        absent = Cell(f"not run{why}")
+        # Of a cohort that is run, an arm may be left out.
+        absent = Cell(f"not run: {(not_run or {}).get(half.cohort, 'left out at this scale')}")
         measured = _measured(table, half, of_setting)
         if setting == half.setting:  # post-processing changes neither time nor passes
             measured |= _cost(table, of_setting, training[training["cohort"] == half.cohort])
@@ -165,19 +168,17 @@ def _measured(table: Table, half: Half, scores: pd.DataFrame) -> _Measured:
     for column in half.columns:
         rows = in_column(scores, column)
         for metric, way in ways:
-            values = counted(rows, metric.score, way.counts, table.compared)
+            values = counted(rows, metric.score, way.counts, table.compared) * metric.factor
             found[column.name, way.name, metric.unit] = cells = {}
             for arm in table.arms:
                 own = rows["arm"] == arm.name
-                cells[arm.name] = column_cell(
-                    rows[own], values[own], is_distance=metric.is_distance
-                )
+                cells[arm.name] = column_cell(rows[own], values[own], metric, table.spread)
     if half.average is None:
         return found
     for metric, way in ways:
         columns = [found[column.name, way.name, metric.unit] for column in half.columns]
         found[half.average, way.name, metric.unit] = {
-            arm.name: average_cell([cells[arm.name] for cells in columns], way)
+            arm.name: average_cell([cells[arm.name] for cells in columns], way, table.spread)
             for arm in table.arms
         }
     return found

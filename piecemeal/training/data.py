@@ -20,7 +20,8 @@ from piecemeal import labelsets
 from piecemeal.errors import InputError
 from piecemeal.training.cases import Case
 from piecemeal.training.runtime import STOP_SIGNALS
-from piecemeal.training.sampling import Draw, Sampler, Window
+from piecemeal.training.sampling import Sampler
+from piecemeal.training.window import Draw, Window
 
 if TYPE_CHECKING:  # one knows the other's Batch
     from piecemeal.training.augmentation import Augmentation
@@ -74,11 +75,12 @@ class Samples:
         self._outside = [int(table.all(axis=1).argmax()) for table in tables]
 
     def _check_planes(self) -> None:
+        expected = self.window.whole().space
         for case in self.cases:
-            if case.image.shape[1:] != self.window.shape[1:]:
+            if case.image.shape[1:] != expected:
                 raise InputError(
                     f"{case.dataset}/{case.scan}: its slices are {case.image.shape[1:]}, those of "
-                    f"others {self.window.shape[1:]}; expected one size, use patches for others"
+                    f"others {expected}; expected one size, use patches for others"
                 )
 
     def every(self) -> list[Draw]:
@@ -93,13 +95,21 @@ class Samples:
         for row, (number, corner) in zip(images.numpy(), draws, strict=True):
             image = self.cases[number].image
             if self.window.is_slice:
+                plane = self._plane(corner)
                 for channel, z in zip(row, range(corner[0], corner[0] + len(row)), strict=True):
-                    channel[...] = image[min(max(z, 0), len(image) - 1)]
+                    channel[...] = image[(min(max(z, 0), len(image) - 1), *plane)]
             else:
                 _read(image, corner, row[0], 0)
         codes = self._maps(draws, [case.codes for case in self.cases], self._outside)
         sets = torch.from_numpy(self._sets[[draw.case for draw in draws]])
         return Batch(images, codes, sets)
+
+    def _plane(self, corner: Sequence[int]) -> tuple[slice, slice]:
+        """Rows and columns of the slice that a sample at `corner` shows."""
+        y, x = (
+            slice(low, low + side) for low, side in zip(corner[1:], self.window.space, strict=True)
+        )
+        return y, x
 
     def labels(self, draws: Sequence[Draw]) -> Tensor:
         """True class ids (B, *space), uint8: to watch a run by, never to train on.
@@ -127,7 +137,8 @@ class Samples:
         maps = torch.empty((len(draws), *self.window.space), dtype=torch.uint8)
         for row, (number, corner) in zip(maps.numpy(), draws, strict=True):
             if self.window.is_slice:
-                row[...] = volumes[number][corner[0] + self.window.neighbours]
+                z = corner[0] + self.window.neighbours
+                row[...] = volumes[number][(z, *self._plane(corner))]
             else:
                 _read(volumes[number], corner, row, outside[number])
         return maps

@@ -100,6 +100,8 @@ class Group:
             network,
             device_ids=ids,
             gradient_as_bucket_view=True,
+            # They are alike already, and a step may go through the network more than once.
+            forward_sync_buffers=False,
             find_unused_parameters=not all_used,
         )
 

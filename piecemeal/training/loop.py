@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from piecemeal import methods, networks
+from piecemeal import methods
 from piecemeal.errors import InputError
 from piecemeal.provenance import git_state, short_hash
 from piecemeal.training import checkpoint, runtime
@@ -27,8 +27,9 @@ from piecemeal.training.data import Samples, StepBatches, loader
 from piecemeal.training.distributed import Group, stop_file
 from piecemeal.training.optimisation import Stepper, build_optimiser, learning_rate
 from piecemeal.training.progress import Progress
-from piecemeal.training.sampling import Window, build_sampler
+from piecemeal.training.sampling import build_sampler
 from piecemeal.training.validation import memory_format_of, validate
+from piecemeal.training.window import Window
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class Training:
         for case in (*data[0], *data[1]):
             self.method.check(case.sets)
         window = Window.of(s["input"], data[0])
-        self.data, self.validation_data = (Samples(cases, window) for cases in data)
+        self.data, self.validation_data = Samples(data[0], window), Samples(data[1], window.whole())
         seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
         self.sampler = build_sampler(s["sampler"], data[0], window, s["batch_size"], seed)
         self.rows = self.group.rows(self.sampler.size)
@@ -120,20 +121,21 @@ class Training:
         }
 
         runtime.seed_everything("initialisation", s["cohort"], s["seed"])
-        self.network = networks.build(
-            s["network"], window.channels, self.method.output_channels(), **s["network_options"]
-        )
+        self.network = methods.build_network(s, self.method, window.channels)
         self.memory_format = memory_format_of(self.network)
         self.network.to(self.device, memory_format=self.memory_format)
         self.state["parameters"] = sum(p.numel() for p in self.network.parameters())
         # The step counts on the device: reading it off every step would wait for the device.
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        # Behind the loss, what the method notes.
+        noted = 1 + len(self.method.noted)
+        self.sums = torch.zeros(noted, dtype=torch.float64, device=self.device)
 
     def _resume(self) -> None:
         saved = self.checkpoint.load()
         s = self.settings
         if saved is None:
-            chosen = runtime.choose_precision(s["training"]["precision"], self.device)
+            dimensions = len(self.data.window.space)
+            chosen = runtime.choose_precision(s["training"]["precision"], self.device, dimensions)
             self.state["precision"] = self.group.agree(chosen)
         else:
             processes = self.group.size
@@ -149,7 +151,7 @@ class Training:
         if saved is not None:
             self.network.load_state_dict(saved["network"])
             self.stepper.restore(saved)
-            self.loss_sum.copy_(saved["loss_sum"] if self.group.first else 0)
+            self.sums.copy_(saved["sums"] if self.group.first else torch.zeros_like(self.sums))
             checkpoint.restore_random_states(saved["random"])
             self.state["resumed_at"].append(self.state["step"])
             log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
@@ -163,7 +165,7 @@ class Training:
         On a GPU a step returns before it is computed, so the device is waited for first: called
         only where the loop waits anyway, to read the loss or to save.
         """
-        self.loss_sum.item()
+        self.sums[0].item()
         now = time.monotonic()
         self.state["seconds"] = now - self.started
         self.state["training_seconds"] += now - self.counted_to
@@ -178,7 +180,7 @@ class Training:
                     **self.state,
                     **self.stepper.state(),
                     "network": self.network.state_dict(),
-                    "loss_sum": self.loss_sum,
+                    "sums": self.sums,
                     "random": checkpoint.random_states(),
                 }
             )
@@ -237,7 +239,9 @@ class Training:
         # Gradients are averaged over the processes, whose parts may differ in size by one.
         loss = loss * (len(self.rows) * self.group.size / self.sampler.size)
         self.stepper.step(loss)
-        self.loss_sum += loss.detach() / self.group.size
+        self.sums[0] += loss.detach() / self.group.size
+        for place, name in enumerate(self.method.noted, start=1):
+            self.sums[place] += self.method.notes[name] / self.group.size
         state["step"] = step + 1
 
     def _forward(self, *arguments: Any, **options: Any) -> Any:
@@ -254,8 +258,8 @@ class Training:
         self._count_time()
         state = self.state
         before = state["history"][-1]["step"] if state["history"] else 0
-        loss = self.group.sum(self.loss_sum).item() / (state["step"] - before)
-        self.loss_sum.zero_()
+        loss, *notes = (self.group.sum(self.sums) / (state["step"] - before)).tolist()
+        self.sums.zero_()
         if not math.isfinite(loss):
             raise InputError(
                 f"{self.name}: the loss is {loss} at step {state['step']}; lower "
@@ -270,6 +274,7 @@ class Training:
                 "seconds": round(state["seconds"], 3),
                 "validation_loss": None,
                 "validation_dice": None,
+                **dict(zip(self.method.noted, notes, strict=True)),
             }
         )
         if self.group.first:

@@ -10,23 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-DECAYS = {
-    "none": lambda done: 1.0,
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
-    "polynomial": lambda done: (1 - done) ** 0.9,  # nnU-Net; Isensee et al., Nat Methods 2021
-}
-
 
 def build_optimiser(parameters: Iterable[Parameter], settings: dict[str, Any]):
-    """The optimiser that `settings` (OptimiserConfig, as a dict) names, in its fused form.
+    """The optimiser that `settings` (OptimiserConfig, as a dict) names, fused where torch can.
 
     The learning rate is set at every step by `learning_rate`.
     """
-    shared = {
-        "lr": settings["learning_rate"],
-        "weight_decay": settings["weight_decay"],
-        "fused": True,
-    }
+    shared = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
+    if settings["name"] == "rmsprop":
+        return torch.optim.RMSprop(parameters, momentum=settings["momentum"], **shared)
+    shared["fused"] = True
     if settings["name"] == "sgd":
         momentum = {key: settings[key] for key in ("momentum", "nesterov")}
         return torch.optim.SGD(parameters, **momentum, **shared)
@@ -39,9 +32,25 @@ def learning_rate(step: int, optimiser: dict[str, Any], plan: dict[str, Any]) ->
     if step < optimiser["warmup_steps"]:
         return optimiser["learning_rate"] * optimiser["warmup_factor"]
     done = (step - optimiser["warmup_steps"]) / (plan["steps"] - optimiser["warmup_steps"])
-    if plan["decay"] == "warm_restarts":  # Loshchilov and Hutter, SGDR, ICLR 2017, eq. (5)
-        return optimiser["learning_rate"] * DECAYS["cosine"](done * plan["restarts"] % 1)
-    return optimiser["learning_rate"] * DECAYS[plan["decay"]](done)
+    return optimiser["learning_rate"] * _left(done, plan["decay"])
+
+
+def _left(done: float, decay: dict[str, Any]) -> float:
+    """What is left of the learning rate when the share `done` of the training is over."""
+    match decay["kind"]:
+        case "cosine":
+            return _cosine(done)
+        case "polynomial":
+            return (1 - done) ** decay["power"]
+        case "warm_restarts":
+            return _cosine(done * decay["restarts"] % 1)
+        case "staircase":
+            return decay["factor"] ** (math.floor(done * decay["times"]) + decay["at_start"])
+    return 1.0
+
+
+def _cosine(done: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Stepper:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from piecemeal import networks
 from piecemeal.errors import InputError
+from piecemeal.methods import build_network
 from piecemeal.methods._base import Method
 from piecemeal.provenance import replacing, write_text
 from piecemeal.training import checkpoint
@@ -41,7 +41,7 @@ def export(run: Training, weights: Path, history: Path, record: Path) -> None:
     with replacing(weights) as temporary, temporary.open("wb") as file:
         torch.save(run.state["best_weights"], file)
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
+    writer = csv.DictWriter(text, [*HISTORY, *run.method.noted], lineterminator="\n")
     writer.writeheader()
     writer.writerows(run.state["history"])
     write_text(history, text.getvalue())
@@ -50,12 +50,7 @@ def export(run: Training, weights: Path, history: Path, record: Path) -> None:
 
 def load_network(settings: dict[str, Any], method: Method, weights: Path) -> torch.nn.Module:
     """The trained network of a run, ready to predict; InputError if the weights do not fit."""
-    network = networks.build(
-        settings["network"],
-        2 * settings["input"].get("neighbours", 0) + 1,
-        method.output_channels(),
-        **settings["network_options"],
-    )
+    network = build_network(settings, method, 2 * settings["input"].get("neighbours", 0) + 1)
     saved = checkpoint.load_saved(weights)
     try:
         network.load_state_dict(saved)

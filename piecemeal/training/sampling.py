@@ -7,81 +7,14 @@ goes on after a kill draws what it would have drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from piecemeal.errors import InputError
+from piecemeal.labelsets import carries_information
 from piecemeal.training.cases import Case
-
-
-class Draw(NamedTuple):
-    """One sample: the number of the case and the lowest voxel (z, y, x) of the window.
-
-    What lies outside the case is padding, so the voxel may be negative. For slices it is the lowest
-    neighbour; what lies outside is the edge slice again.
-    """
-
-    case: int
-    corner: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of a case that one sample reads.
-
-    shape: (z, y, x) of the image; for slices z counts the neighbours in, which become channels.
-    """
-
-    shape: tuple[int, int, int]
-    is_slice: bool
-    neighbours: int = 0
-
-    @classmethod
-    def of(cls, settings: dict[str, Any], cases: Sequence[Case]) -> Window:
-        """The window that a run's `input` asks for: a patch, or slices of the cases' planes."""
-        if settings["kind"] == "patches":
-            return cls(tuple(settings["size"]), is_slice=False)
-        neighbours = settings["neighbours"]
-        return cls((2 * neighbours + 1, *cases[0].image.shape[1:]), True, neighbours)
-
-    @property
-    def channels(self) -> int:
-        """Channels of a sample's image."""
-        return 2 * self.neighbours + 1
-
-    @property
-    def space(self) -> tuple[int, ...]:
-        """(H, W) of a slice, (Z, Y, X) of a patch."""
-        return self.shape[1:] if self.is_slice else self.shape
-
-    def around(self, voxel: Sequence[int]) -> tuple[int, int, int]:
-        """Corner of the window centred on `voxel` (z, y, x); of the slice that holds it."""
-        if self.is_slice:
-            return int(voxel[0]) - self.neighbours, 0, 0
-        return tuple(int(v) - size // 2 for v, size in zip(voxel, self.shape, strict=True))
-
-    def anywhere(self, shape: tuple[int, int, int], rng: np.random.Generator):
-        """Corner of a random window inside a case of `shape`, each as likely as any other.
-
-        Along an axis on which the case is smaller, the window is centred.
-        """
-        if self.is_slice:
-            return self.around([rng.integers(shape[0])])
-        spare = [have - size for have, size in zip(shape, self.shape, strict=True)]
-        return tuple(int(rng.integers(s + 1)) if s > 0 else s // 2 for s in spare)
-
-    def tiles(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-        """Corners of windows that hold every voxel of a case of `shape` exactly once."""
-        if self.is_slice:
-            return [self.around([z]) for z in range(shape[0])]
-        axes = []
-        for have, size in zip(shape, self.shape, strict=True):
-            count = -(-have // size)
-            start = (have - count * size) // 2  # as much padding before as after
-            axes.append(range(start, start + count * size, size))
-        return [(z, y, x) for z in axes[0] for y in axes[1] for x in axes[2]]
+from piecemeal.training.window import Draw, Window
 
 
 class Sampler:
@@ -111,7 +44,7 @@ class Sampler:
             voxels = np.flatnonzero(places.slices[code])[:, None]
         else:
             voxels = places.voxels(code)
-        return Draw(case, self.window.around(voxels[rng.integers(len(voxels))]))
+        return Draw(case, self.window.around(voxels[rng.integers(len(voxels))], rng))
 
 
 class Epochs(Sampler):
@@ -134,9 +67,16 @@ class Epochs(Sampler):
         samples = self._order(epoch)[position * self.size : (position + 1) * self.size]
         cases = (np.searchsorted(self._starts, samples, side="right") - 1).tolist()
         if self.window.is_slice:
+            parts = self.window.plane is not None  # whole slices leave nothing to draw
             return [
-                Draw(case, self.window.around([sample - self._starts[case]]))
-                for case, sample in zip(cases, samples, strict=True)
+                Draw(
+                    case,
+                    self.window.around(
+                        [sample - self._starts[case]],
+                        self._generator(step, row) if parts else None,
+                    ),
+                )
+                for row, (case, sample) in enumerate(zip(cases, samples, strict=True))
             ]
         return [self._anywhere(case, self._generator(step, row)) for row, case in enumerate(cases)]
 
@@ -216,6 +156,68 @@ class Hierarchical(Sampler):
         return self._showing(node[rng.integers(len(node))], way["class"], rng)
 
 
+class Alternating(Sampler):
+    """Data sets take turns, a batch each, as in the released code of Li et al. (2023).
+
+    A labelled row is a random labelled case, in any slice that shows a random one of its structures
+    (a window centred on it). A share `unlabelled` of the rows, spread evenly so that every process
+    has its part, is of random cases of the same data set of which nothing is known, from the
+    `middle` slices above and below their middle one (None: from anywhere). Their code alternates
+    by epochs, which are a batch or a few long, and takes slices in which the organ covers 1,000 to
+    3,000 of 256 x 256 pixels; ours need only show it. Raises InputError if a data set has no
+    labelled case, or no unlabelled one though asked for.
+    """
+
+    def __init__(
+        self,
+        cases,
+        window: Window,
+        batch_size: int,
+        seed: int,
+        unlabelled: float = 0.0,
+        middle: int | None = None,
+    ):
+        super().__init__(cases, window, batch_size, seed)
+        total = np.floor(np.arange(batch_size + 1) * unlabelled + 1e-6)
+        self._is_labelled, self._middle = np.diff(total) == 0, middle
+        self._structures = [sorted(case.named.keys() - {0}) for case in cases]
+        self._names = sorted({case.dataset for case in cases})
+        self._cases: dict[tuple[str, bool], list[int]] = {}
+        for number, case in enumerate(cases):
+            labelled = bool(carries_information(case.sets).any())
+            self._cases.setdefault((case.dataset, labelled), []).append(number)
+        for labelled in (True, False) if unlabelled else (True,):
+            if absent := [name for name in self._names if (name, labelled) not in self._cases]:
+                raise InputError(
+                    f"sampler: alternating: the training cases of {', '.join(absent)} are all "
+                    f"{'un' if labelled else ''}labelled; enlarge the split, change the annotation,"
+                    " or set sampler.unlabelled to 0"
+                )
+
+    def at(self, step: int) -> list[Draw]:
+        """The samples of `step` (from 0), one a row, all of one data set."""
+        name = self._names[step % len(self._names)]
+        draws = []
+        for row in range(self.size):
+            rng, labelled = self._generator(step, row), bool(self._is_labelled[row])
+            cases = self._cases[name, labelled]
+            case = cases[rng.integers(len(cases))]
+            draws.append(self._labelled(case, rng) if labelled else self._unlabelled(case, rng))
+        return draws
+
+    def _labelled(self, case: int, rng: np.random.Generator) -> Draw:
+        if not (structures := self._structures[case]):
+            return self._anywhere(case, rng)
+        return self._showing(case, structures[rng.integers(len(structures))], rng)
+
+    def _unlabelled(self, case: int, rng: np.random.Generator) -> Draw:
+        slices = len(self.cases[case].image)
+        if self._middle is None or not self.window.is_slice:
+            return self._anywhere(case, rng)
+        low, high = max(slices // 2 - self._middle, 0), min(slices // 2 + self._middle, slices - 1)
+        return Draw(case, self.window.around([rng.integers(low, high + 1)], rng))
+
+
 class ClassModalityDataset(Hierarchical):
     """CMD: every class is seen as often as any other."""
 
@@ -233,6 +235,7 @@ SAMPLERS: dict[str, tuple[type[Sampler], set[str], set[str]]] = {
     "epochs": (Epochs, set(), set()),
     "cases": (RandomCases, set(), set()),
     "foreground": (Foreground, {"fraction"}, set()),
+    "alternating": (Alternating, set(), {"unlabelled", "middle"}),
     "class_modality_dataset": (ClassModalityDataset, set(), {"background"}),
     "modality_dataset_class": (ModalityDatasetClass, set(), {"background"}),
 }

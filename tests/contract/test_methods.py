@@ -10,9 +10,10 @@ from piecemeal import labelsets, methods, networks, registry
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.inference import predict
+from piecemeal.methods._base import TaskConditioned
 from piecemeal.training.cases import load_cases
 from piecemeal.training.data import Samples
-from piecemeal.training.sampling import Window
+from piecemeal.training.window import Window
 from piecemeal.training_specs import MethodConfig
 from piecemeal.validation import load_model
 
@@ -38,9 +39,13 @@ def slices(cohort, annotation: str):
 
 
 def network_for(method) -> torch.nn.Module:
+    """As the method wants it built; one that is told its task where it needs to be."""
     torch.manual_seed(0)
-    channels = method.output_channels()
-    return networks.build("baumgartner_unet", 1, channels, width=2, padding="same")
+    if isinstance(method, TaskConditioned):
+        options = {"tasks": len(method.tasks), "width": 4, "dimensions": 2}
+        return method.build(lambda logits: networks.build("dodnet", 1, logits, **options))
+    options = {"width": 2, "padding": "same"}
+    return method.build(lambda logits: networks.build("baumgartner_unet", 1, logits, **options))
 
 
 def test_there_are_methods():

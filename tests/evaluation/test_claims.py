@@ -409,6 +409,89 @@ def test_a_claim_on_dice_needs_no_diagonal():
     assert verdict(superior(), table) == "supported"
 
 
+# ---- over seeds ----
+
+
+def of_seeds(gains, n=12):
+    """Scores of n patients whose gain depends on the seed alone, but for a little."""
+    parts = [scores(spread(gain, 0.001, n), seeds=(seed,)) for seed, gain in enumerate(gains)]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("test", ["wilcoxon", "permutation"])
+def test_a_test_over_seeds_counts_seeds(test):
+    # Better in all of 12 patients, but only with five seeds of six.
+    table = of_seeds([0.05, 0.04, 0.03, 0.04, 0.05, -0.001])
+    over_patients, over_seeds = (
+        evaluate([superior(test=test, over=unit)], table).iloc[0] for unit in ("patients", "seeds")
+    )
+    assert over_patients.p_value == pytest.approx(2 / 2**12)
+    # Of 2^6 patterns of signs, the one found and the one with the smallest flipped; two-sided.
+    assert over_seeds.p_value == pytest.approx(4 / 2**6)
+    same = ["difference", "ci_low", "ci_high", "n_cases", "n_seeds"]
+    pd.testing.assert_series_equal(over_patients[same], over_seeds[same], check_names=False)
+    assert (over_patients.verdict, over_seeds.verdict) == ("supported", "inconclusive")
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(6, "supported"), (5, "inconclusive")])
+def test_fewer_than_six_seeds_decide_nothing(seeds, expected):
+    table = of_seeds(spread(0.04, 0.01, seeds), n=3)
+    assert verdict(superior(over="seeds"), table) == expected
+    assert verdict(close(over="seeds", margin=0.2), table) == expected
+
+
+def test_an_arm_of_one_seed_is_compared_by_that_seed():
+    table = of_seeds([0.04, 0.9, 0.9])
+    table = table[(table["arm"] == "one") | (table["seed"] == 0)]
+    row = evaluate([superior()], table).iloc[0]
+    assert row.difference == pytest.approx(0.04)
+    assert (row.n_cases, row.n_seeds, row.verdict) == (12, 1, "supported")
+    assert evaluate([superior(over="seeds")], table).p_value[0] == 1
+
+
+# ---- slice by slice ----
+
+
+def sliced(differences):
+    """As `scores`, of the distance slice by slice; the plane's diagonal is 50 px."""
+    of_slices = {"slices": 3, "left_out": 1, "slice_diagonal_px": 50.0}
+    return scores(differences, metric="hd_slice_px", **of_slices)
+
+
+def test_a_claim_on_slices_reads_their_distances():
+    by_slice = superior(metric="hd_slice_px")
+    assert verdict(by_slice, sliced(spread(-0.04, 0.03))) == "supported"
+    assert verdict(by_slice, sliced(spread(0.04, 0.03))) == "contradicted"
+
+
+@pytest.mark.parametrize("status", ["missed", "invented", "ok"])
+def test_a_scan_without_a_slice_counts_the_diagonal_of_its_plane(status):
+    table = sliced(np.zeros(8))
+    lost = of(table, "two")
+    table.loc[lost, ["status", "hd_slice_px", "slices"]] = [status, np.nan, 0]
+    row = evaluate([superior(metric="hd_slice_px")], table).iloc[0]
+    assert row.difference == pytest.approx((50 - 0.8) / 2 / 8)
+
+
+def test_slices_that_are_rightly_empty_do_not_matter():
+    table = sliced(np.zeros(8))
+    absent = (table.structure == "a") & (table.case == "patient000")
+    empty = ["both_empty", np.nan, 0, 0]
+    table.loc[absent, ["status", "hd_slice_px", "slices", "left_out"]] = empty
+    assert evaluate([superior(metric="hd_slice_px")], table).difference[0] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("lacking", ["all", "two"])
+def test_a_cohort_that_is_not_scored_by_slices_is_named(lacking):
+    table = sliced(np.zeros(8))
+    if lacking == "all":
+        table = table.drop(columns=["hd_slice_px", "slices", "left_out", "slice_diagonal_px"])
+    else:
+        table.loc[table["arm"] == "two", ["hd_slice_px", "slices"]] = np.nan
+    with pytest.raises(InputError, match=r"scoring\.slices.*config/cohorts/heart\.yaml"):
+        evaluate([superior(metric="hd_slice_px")], table)
+
+
 # ---- a method that drops an organ gets worse ----
 
 DISTANCES = ["assd_mm", "hd_mm", "hd95_mm"]

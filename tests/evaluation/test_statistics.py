@@ -16,6 +16,7 @@ from piecemeal.evaluation.statistics import (
     paired_permutation_p,
     rank_stability,
     signed_rank_p,
+    std_over_seeds,
     summary,
 )
 
@@ -337,3 +338,16 @@ def test_interval_against_a_margin():
     assert interval.against(0) == "astride"
     assert interval.against(0.02) == "astride"
     assert Interval(np.nan, np.nan).against(0) == "astride"
+
+
+# ---- spread over seeds ----
+
+
+def test_spread_over_seeds_by_hand():
+    # Means over cases: 2, 4 and (the case without a value left out) 3.
+    table = cases([1, 4, np.nan], [3, 4, 3])
+    assert std_over_seeds(table) == pytest.approx(1.0)
+
+
+def test_one_seed_has_no_spread():
+    assert np.isnan(std_over_seeds(cases([1, np.nan], [3, np.nan])))

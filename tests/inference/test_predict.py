@@ -228,6 +228,37 @@ def test_neighbours_reach_the_network_as_channels(plain, ramp):
     assert ramp.shapes == [(4, 3, 6, 6)]
 
 
+def of_tiles(crop, **options):
+    return {"input": {"kind": "slices", "neighbours": 0, "crop": crop}, "inference": options}
+
+
+def test_four_tiles_of_a_slice_are_four_forward_passes(slac):
+    """As PIPO-FAN predicts a slice of 256 x 256: tiles of 224, steps of 112."""
+    network = Threshold()
+    with ForwardPasses(network) as passes:
+        predict(slac, network, in_memory(np.zeros((3, 256, 256), np.float32)), of_tiles(0.875))
+    assert passes.count == 12
+    assert network.batches == [8, 4]
+
+
+def test_tiles_have_the_size_of_the_training_samples(plain, ramp):
+    predict(plain, ramp, in_memory(random_image(1, 8, 12)), of_tiles(0.75))
+    assert ramp.shapes == [(4, 1, 6, 9)]
+
+
+@pytest.mark.parametrize("weights", ["uniform", "gaussian"])
+def test_tiles_find_what_slices_find(slac, scan, weights):
+    """Of a network that looks at one pixel at a time."""
+    slices = predict(slac, Threshold(), scan)
+    tiles = predict(slac, Threshold(), scan, of_tiles(0.6, weights=weights))
+    assert (tiles != slices).mean() < 1e-3
+
+
+def test_without_a_crop_slices_stay_whole(plain, ramp):
+    predict(plain, ramp, in_memory(random_image(4, 6, 6)), of_tiles(None))
+    assert ramp.shapes == [(4, 1, 6, 6)]
+
+
 def test_flips_reach_the_prediction(plain, ramp):
     """Class 0 grows with x, class 1 with y; flipped along both, neither does: a draw."""
     scan = in_memory(np.ones((1, 3, 3), np.float32))
@@ -267,6 +298,7 @@ def test_precision_reaches_the_network(slac):
     [
         (None, (1, 1, 32, 32)),
         ({"input": {"kind": "slices", "neighbours": 2}}, (1, 5, 32, 32)),
+        ({"input": {"kind": "slices", "neighbours": 1, "crop": 0.875}}, (1, 3, 28, 28)),
         (of_windows(2, 8, 9), (1, 1, 2, 8, 9)),
     ],
 )

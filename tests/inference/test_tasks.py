@@ -1,14 +1,19 @@
-"""Methods whose network is asked one task at a time, with a network of one weight a task."""
+"""Methods whose network is asked one task at a time, with a network of one weight a task.
+
+And what is counted of networks side by side, each with a task of its own.
+"""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from piecemeal.errors import InputError
 from piecemeal.inference import ForwardPasses
 from piecemeal.inference.reader import Reader
 from piecemeal.inference.windows import window_planes
 from piecemeal.methods._base import TaskConditioned
+from piecemeal.methods._tasks import OnePerTask
 
 TASKS = [2, 0, 1]  # the weight that a task uses
 
@@ -69,6 +74,36 @@ def test_the_backbone_runs_once(method):
     assert network.calls == ["features", *TASKS]
 
 
+def test_a_pass_for_every_task_gives_the_same_and_costs_more(method):
+    network, images = TaskNetwork(), torch.randn(2, 1, 3, 3)
+    repeated = Tasks(4, TASKS, one_pass=False)
+    with ForwardPasses(network) as passes:
+        found = read(repeated, network, images, [[1]])
+    assert torch.equal(found, read(method, network, images, [[1]]))
+    assert (passes.count, passes.head_count) == (12, 12)
+    assert network.calls[:6] == ["features", 2, "features", 0, "features", 1]
+
+
+def test_a_network_that_cannot_be_told_a_task_is_refused(method):
+    with pytest.raises(InputError, match=r"network\.name .* Conv2d cannot be told a task"):
+        method.build(lambda channels: nn.Conv2d(1, channels, 1))
+
+
+def test_a_network_of_other_tasks_is_refused(method):
+    def build(channels: int) -> nn.Module:
+        built.append(channels)
+        network = TaskNetwork()
+        network.tasks = number
+        return network
+
+    built, number = [], 3
+    assert method.build(build).tasks == 3
+    assert built == [1]
+    number = 4
+    with pytest.raises(InputError, match=r"network\.options\.tasks .* is 4, but .* set it to 3"):
+        method.build(build)
+
+
 def test_logits_of_all_tasks_give_the_same(method):
     """What a training loop sees, which asks the network itself."""
     network, images = TaskNetwork(), torch.randn(2, 1, 3, 3)
@@ -117,6 +152,17 @@ def test_flips_are_counted_in_both(method):
     with ForwardPasses(network) as passes:
         read(method, network, torch.zeros(5, 1, 2, 2), [[1], [2]])
     assert (passes.count, passes.head_count) == (15, 45)
+
+
+def test_each_of_several_networks_is_counted():
+    network = OnePerTask([nn.Conv2d(1, 2, 1) for _ in range(3)], 2)
+    with ForwardPasses(network) as passes:
+        network(torch.zeros(5, 1, 2, 2))
+        assert (passes.count, passes.head_count) == (15, 0)
+        network(torch.zeros(5, 1, 2, 2), task=1)
+        assert passes.count == 20
+    network(torch.zeros(5, 1, 2, 2))
+    assert passes.count == 20
 
 
 def test_parts_that_are_modules_are_counted():

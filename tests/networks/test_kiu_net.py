@@ -1,4 +1,4 @@
-"""KiU-Net: its two branches, what they exchange, and the ReLU on its logits."""
+"""KiU-Net: its two branches, what they exchange, the ReLU on its logits, and its input's size."""
 
 import pytest
 import torch
@@ -113,3 +113,32 @@ def test_output_has_the_size_of_the_input(size):
 def test_impossible_widths_are_refused(width):
     with pytest.raises(InputError, match=f"kiu_net: width is {width}; it must be even"):
         networks.build("kiu_net", 1, 2, width=width)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 24), (9, 40)])
+def test_input_size_resizes_the_image_and_its_logits(size):
+    image = torch.randn(2, 1, *size)
+    with torch.inference_mode():
+        inner = F.interpolate(image, size=(16, 16), mode="bilinear", align_corners=False)
+        logits = F.interpolate(small()(inner), size=size, mode="bilinear", align_corners=False)
+        found = small(input_size=16)(image)
+    assert found.shape == (2, 2, *size)
+    assert torch.equal(found, logits)
+
+
+def test_an_image_of_the_input_size_stays_as_it_is():
+    image = torch.randn(1, 1, 24, 24)
+    with torch.inference_mode():
+        assert torch.equal(small(input_size=24)(image), small()(image))
+
+
+def test_input_size_decides_the_cost_and_not_the_weights(parameters, gmac):
+    assert parameters("kiu_net", 1, 2, input_size=128) == 216_546
+    cost = gmac((256, 256), "kiu_net", 1, 2, input_size=128)
+    assert cost == pytest.approx(69.6, rel=0.02)
+
+
+@pytest.mark.parametrize("size", [0, 8])
+def test_impossible_input_sizes_are_refused(size):
+    with pytest.raises(InputError, match=f"input_size is {size}; it must be more than 8"):
+        networks.build("kiu_net", 1, 2, input_size=size)

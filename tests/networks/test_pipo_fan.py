@@ -87,8 +87,7 @@ def test_encoder_and_decoder_by_hand():
         images = [image]
         for _ in range(4):
             images.append(F.avg_pool2d(images[-1], 2))
-        x1 = network.entry(image)
-        z = [network.entry(x) for x in images[1:]]
+        x1, *z = (network.entry(x, level) for level, x in enumerate(images))
         z[1] = _unit(network.branches[1][0], z[1])
         for unit in network.branches[2]:
             z[2] = _unit(unit, z[2])
@@ -120,7 +119,7 @@ def test_prediction_is_the_attended_sum_of_the_pyramid():
 
 
 class _FirstChannel(nn.Module):
-    def forward(self, logits):
+    def forward(self, logits, level):
         return logits[:, :1]
 
 
@@ -164,17 +163,107 @@ def test_output_has_the_size_of_the_input(size):
         assert torch.equal(network.decode(network.features(image), size), logits)
 
 
-def test_first_norms_of_the_entry_see_all_scales():
-    """Five batches a step: with momentum 0.1, 0.9^5 of the mean at the start is left."""
-    network = small(in_channels=1).train()
-    norm = network.entry[1]
-    norm.running_mean.fill_(1)
-    nn.init.zeros_(network.entry[0].weight)
-    nn.init.zeros_(network.entry[0].bias)
+def first_norms(**options) -> list[torch.Tensor]:
+    """Running means of the entry's first norms, 1 before, after one step on maps of mean 0."""
+    network = small(in_channels=1, **options).train()
+    first, norms = network.entry.layers[:2]
+    nn.init.zeros_(first.weight)
+    nn.init.zeros_(first.bias)
+    for norm in norms:
+        norm.running_mean.fill_(1)
     network.features(torch.randn(2, 1, 32, 32))
-    torch.testing.assert_close(norm.running_mean, torch.full((2,), 0.9**5))
+    return [norm.running_mean for norm in norms]
+
+
+def test_every_level_has_running_statistics_of_its_own():
+    """One batch a step each: with momentum 0.1, 0.9 of the mean at the start is left."""
+    found = first_norms()
+    assert len(found) == 5
+    for mean in found:
+        torch.testing.assert_close(mean, torch.full((2,), 0.9))
+
+
+def test_mixed_statistics_see_all_levels():
+    """Five batches a step: 0.9^5 is left."""
+    (mean,) = first_norms(mixed_statistics=True)
+    torch.testing.assert_close(mean, torch.full((2,), 0.9**5))
+
+
+def test_in_training_the_statistics_make_no_difference():
+    mixed, own = small(mixed_statistics=True).train(), small().train()
+    own.load_state_dict(mixed.state_dict(), strict=False)
+    # Norms share what is learned, so the first of each brings it to all of them.
+    assert sum(p.numel() for p in own.parameters()) == sum(p.numel() for p in mixed.parameters())
+    image = torch.randn(2, 3, 32, 32)
+    assert torch.equal(own(image), mixed(image))
 
 
 def test_impossible_width_is_refused():
     with pytest.raises(InputError, match="pipo_fan: width is 0"):
         networks.build("pipo_fan", 3, 4, width=0)
+
+
+def test_one_entrance_for_all_outputs():
+    network, image = small(), torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        maps = network(image, output="pyramid")
+        assert len(maps) == 5
+        assert all(map(torch.equal, maps, network.pyramid(image)))
+        assert torch.equal(network(image, output="segmentation"), network.fuse(maps))
+    with pytest.raises(InputError, match="output is 'mask'; allowed: segmentation, pyramid"):
+        network(image, output="mask")
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (21, 34)])
+@pytest.mark.parametrize("output", ["disturbed", "disturbed_maps"])
+def test_disturbed_rows_come_beside_the_undisturbed(output, height, width):
+    network, image = small(), torch.randn(3, 3, height, width)
+    with torch.inference_mode():
+        plain, disturbed = network(image, output=output, kept=1)
+        torch.testing.assert_close(plain, network(image))
+    assert disturbed.shape == (2, 4, height, width)
+    assert not torch.allclose(disturbed, plain[1:], atol=1e-3)
+
+
+def channels_dropped(before: torch.Tensor, after: torch.Tensor) -> float:
+    """Share of whole channels that are 0 in `after`; the others are doubled."""
+    dropped = (after == 0).all(dim=(2, 3))
+    torch.testing.assert_close(after[~dropped], 2 * before[~dropped])
+    return dropped.float().mean().item()
+
+
+def test_half_the_channels_of_the_encoder_s_maps_are_dropped():
+    """In one pass of the decoder, of the rows that are not kept as they are."""
+    network, image, given = small(width=16), torch.randn(3, 3, 32, 32), []
+    network.logit_maps = lambda features, _: given.append(features) or [torch.zeros(5, 4, 32, 32)]
+    network.fuse = lambda maps: maps[0]
+    with torch.inference_mode():
+        network(image, output="disturbed", kept=1)
+        features = network.features(image)
+    assert len(given) == 1
+    for before, after in zip(features, given[0], strict=True):
+        torch.testing.assert_close(after[:3], before)
+        assert 0.2 < channels_dropped(before[1:], after[3:]) < 0.8
+
+
+def test_released_disturbance_drops_classes_of_the_logit_maps():
+    """The attention is that of what is left of them."""
+    network, image, weighed = small(), torch.randn(40, 3, 16, 16), []
+    hook = network.weigh.register_forward_pre_hook(lambda _, x: weighed.append(x[0]))
+    with torch.inference_mode():
+        _, disturbed = network(image, output="disturbed_maps", kept=8)
+        hook.remove()
+        maps = network.pyramid(image)
+        for before, after in zip(maps, weighed, strict=True):
+            torch.testing.assert_close(after[:40], before)
+            assert channels_dropped(before[8:], after[40:]) == pytest.approx(0.5, abs=0.2)
+        torch.testing.assert_close(network.fuse([x[40:] for x in weighed]), disturbed)
+
+
+@pytest.mark.parametrize("output", ["disturbed", "disturbed_maps"])
+def test_nothing_is_disturbed_where_all_rows_are_kept(output):
+    network, image = small(), torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        plain, disturbed = network(image, output=output, kept=2)
+        assert torch.equal(plain, network(image))
+    assert len(disturbed) == 0

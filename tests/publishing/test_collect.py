@@ -121,6 +121,64 @@ def test_a_record_of_an_older_scoring_has_no_scans(tmp_path, scored):
         read_scores(tmp_path, [entry], COHORTS)
 
 
+def slices(structure, processed, hd, **changes):
+    identity = {key: SCAN[key] for key in ("dataset", "case", "phase")}
+    measures = {"structure": structure, "processed": processed, "hd_slice_px": hd}
+    return identity | measures | {"slices": 5, "left_out": 2} | changes
+
+
+@pytest.fixture
+def sliced(tmp_path, scored):
+    """A run that was scored slice by slice: one scan, structures `a` and `b`, not in order."""
+
+    def write(**record):
+        entries = [slices("b", True, 3.0), slices("a", True, None, slices=0)]
+        entries += [slices("a", False, 4.0), slices("b", False, 5.0)]
+        scans = [SCAN | {"slice_diagonal_px": 362.0}]
+        entry = scored(**{"scans": scans, "slices": entries} | record)
+        for name in ("scores.csv", "scores_unprocessed.csv"):
+            text = "dataset,case,phase,structure\nacdc,007,,a\nacdc,007,,b\n"
+            (tmp_path / RUN / name).write_text(text)
+        return entry
+
+    return write
+
+
+def test_slices_are_read_of_the_table_they_are_from(tmp_path, sliced):
+    rows = read_scores(tmp_path, [sliced()], {"heart": {"treatment": "largest component"}})
+    assert rows["structure"].tolist() == ["a", "b", "a", "b"]
+    np.testing.assert_array_equal(rows["hd_slice_px"], [np.nan, 3, 4, 5])
+    assert rows["slices"].tolist() == [0, 5, 5, 5]
+    assert rows["left_out"].tolist() == [2] * 4
+    assert rows["slice_diagonal_px"].tolist() == [362.0] * 4
+    assert read_scores(tmp_path, [sliced()], COHORTS)["slices"].tolist() == [0, 5]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"slices": []},
+        {"slices": [{"dataset": "acdc"}]},
+        {"slices": [slices("a", True, 1.0)] * 2},
+    ],
+    ids=["none", "incomplete", "twice"],
+)
+def test_slices_that_cannot_be_read_are_refused(tmp_path, sliced, record):
+    with pytest.raises(InputError, match=r"scores\.json: expected 'slices'.*start again"):
+        read_scores(tmp_path, [sliced(**record)], COHORTS)
+
+
+def test_slices_without_the_diagonal_of_their_plane_are_refused(tmp_path, sliced):
+    with pytest.raises(InputError, match=r"scores\.json: expected 'scans'.*slice_diagonal_px"):
+        read_scores(tmp_path, [sliced(scans=[SCAN])], COHORTS)
+
+
+def test_passes_that_a_method_saves_are_read(tmp_path, scored):
+    one_pass = {"seconds_one_pass": 0.2, "forward_passes_one_pass": 4}
+    (row,) = read_scores(tmp_path, [scored(scans=[SCAN | one_pass])], COHORTS).to_dict("records")
+    assert {key: row[key] for key in one_pass} == one_pass
+
+
 def test_training_time_is_read_once_an_arm(tmp_path):
     folder = tmp_path / RUN
     folder.mkdir(parents=True)

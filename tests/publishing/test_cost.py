@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piecemeal.publishing.footers import Circumstances
+from piecemeal.publishing.formats import to_latex, to_markdown
+from piecemeal.publishing.printed import NONE, lay_out
 from piecemeal.publishing.ranks import COLUMNS as RANKS
 from piecemeal.publishing.ranks import build_ranks
 from piecemeal.publishing.tables import TRAINING, build_table
@@ -93,7 +96,7 @@ def test_a_case_counts_though_there_was_nothing_to_score(costs, timed, unpublish
 
 
 def test_an_arm_that_was_not_run_says_so(built, costs, timed, unpublished, training):
-    assert set(built.loc["floor"]["status"]) == {"not run"}
+    assert set(built.loc["floor"]["status"]) == {"not run: left out at this scale"}
     rows = build_table(costs, timed.iloc[:0], unpublished, {"cardiac": "private data"}, training)
     assert set(rows["status"]) == {"not run: private data"}
 
@@ -122,6 +125,42 @@ def test_a_published_cost_is_joined(costs, timed, training, published):
     assert row["published_mean"] == 8.5
     assert row["difference"] == pytest.approx(4.5 - 8.5)
     assert row["status"] == "ok"
+
+
+@pytest.fixture
+def saved(costs, timed, unpublished, training):
+    """Only arm a takes a pass a task: 2 s and 3 passes of every scan if tasks share one."""
+    speed = [
+        {"name": name, "measure": f"{measure}_per_case_one_pass", "unit": unit, "decimals": 1}
+        for name, measure, unit in (("s", "seconds", "s/case"), ("n", "forward_passes", "1/case"))
+    ]
+    spec = Table.model_validate(costs.model_dump(mode="json") | {"speed": speed})
+    of_a = timed["arm"] == "a"
+    columns = {"seconds_one_pass": 2.0, "forward_passes_one_pass": 3.0}
+    timed = timed.assign(**{name: np.where(of_a, v, np.nan) for name, v in columns.items()})
+    return spec, build_table(spec, timed, unpublished, None, training)
+
+
+def test_one_pass_is_measured_of_methods_that_take_more(saved):
+    rows = saved[1].set_index(["method", "metric"])
+    assert rows.loc["a", ["s", "n"], :]["mean"].tolist() == [2, 3]
+    assert rows.loc["a", "s"]["n_cases"] == 3
+    assert rows.loc["b_1", ["s", "n"], :]["mean"].isna().all()
+    assert set(rows.loc["b_1"]["status"]) == {"no more than one pass"}
+
+
+def test_where_no_arm_takes_more_there_is_no_number(saved, timed, unpublished, training):
+    rows = build_table(saved[0], timed, unpublished, None, training)
+    assert set(rows.loc[rows["method"] != "floor", "status"]) == {"no more than one pass"}
+
+
+def test_a_dash_stands_for_passes_that_cannot_be_saved(saved, unpublished):
+    printed = lay_out(*saved, unpublished, Circumstances("demo", {"cardiac": "phantom"}))
+    text = to_markdown(printed)
+    assert "| A & co | 2.0 (0.0) | 3.0 (0.0) |" in text
+    assert rf"| B\_1 \| x | _{NONE}_ | _{NONE}_ |" in text
+    assert r"B & {\scriptsize --} & {\scriptsize --}" in to_latex(printed)
+    assert "a dash for other methods" in dict(printed.footer)["Cost"]
 
 
 def test_cost_is_not_ranked(costs, timed):

@@ -18,6 +18,7 @@ def test_median_scan_is_the_lower_middle_one():
             "dataset": "acdc",
             "case": ["p1", "p2", "p3", "p4"] * 2,
             "phase": [np.nan] * 8,
+            "arm": ["one"] * 4 + ["other"] * 4,
             "status": ["ok"] * 7 + ["missed"],
             # means over the two arms: 0.9, 0.6, 0.7, 0.2 (a miss is 0)
             "dice": [0.9, 0.5, 0.7, 0.4, 0.9, 0.7, 0.7, np.nan],
@@ -27,9 +28,31 @@ def test_median_scan_is_the_lower_middle_one():
     assert median_scan(scores.sample(frac=1, random_state=1)) == ("acdc", "p2", "")
 
 
+def test_an_arm_of_many_seeds_counts_as_much_as_another():
+    scores = pd.DataFrame(
+        {
+            "dataset": "d",
+            "case": ["a", "b", "c"] * 4,
+            "phase": "",
+            "arm": ["many"] * 9 + ["one"] * 3,
+            "status": "ok",
+            # Arms alike: 0.55, 0.35, 0.5; seeds alike: 0.375, 0.475, 0.5.
+            "dice": [0.2, 0.6, 0.5] * 3 + [0.9, 0.1, 0.5],
+        }
+    )
+    assert median_scan(scores) == ("d", "c", "")
+
+
 def test_equal_scans_go_by_name():
     scores = pd.DataFrame(
-        {"dataset": "d", "case": ["b", "a", "c"], "phase": "", "status": "ok", "dice": 0.5}
+        {
+            "dataset": "d",
+            "case": ["b", "a", "c"],
+            "phase": "",
+            "arm": "one",
+            "status": "ok",
+            "dice": 0.5,
+        }
     )
     assert median_scan(scores) == ("d", "b", "")
 

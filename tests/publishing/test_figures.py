@@ -38,6 +38,41 @@ def test_an_arm_without_runs_says_so(histories):
     assert figure.axes[2].texts[0].get_text() == "not run"
 
 
+NOTED = {"accepted": "accepted, weak view", "threshold": "threshold"}
+
+
+@pytest.fixture
+def noted(histories):
+    """Arm a notes two shares, arm b_1 nothing."""
+    of_a = histories["arm"] == "a"
+    shares = {"accepted": 0.25, "threshold": 0.7}
+    return histories.assign(**{k: np.where(of_a, v, np.nan) for k, v in shares.items()})
+
+
+def test_noted_shares_have_a_line_a_column_and_seed(noted):
+    figure = figures.noted_curves(noted, {"heart": "heart"}, ARMS, NOTED, "phantom")
+    first, second = figure.axes
+    assert [float(line.get_ydata()[-1]) for line in first.lines[1::2]] == [0.25, 0.7] * 2
+    assert [axes.get_title() for axes in figure.axes] == ["A", "B_1"]
+    assert second.texts[0].get_text() == "notes none of this"
+    assert not first.texts
+    assert {axes.get_ylim() for axes in figure.axes} == {(-0.02, 1.02)}
+    assert "phantom" in {text.get_text() for text in figure.texts}
+
+
+def test_a_column_that_no_run_has_is_nowhere(histories, noted):
+    figure = figures.noted_curves(noted, {"heart": "heart"}, ARMS, {"accepted": "a", "other": "o"})
+    assert [len(axes.lines) for axes in figure.axes] == [4, 0]
+    nowhere = figures.noted_curves(histories, {"heart": "heart"}, ARMS, {"other": "other"})
+    assert [axes.texts[0].get_text() for axes in nowhere.axes] == ["notes none of this"] * 2
+
+
+def test_a_figure_of_nothing_says_why():
+    figure = figures.nothing("heart: private data", "phantom")
+    assert {text.get_text() for text in figure.texts} == {"heart: private data", "phantom"}
+    assert not figure.axes
+
+
 def test_case_values_are_means_over_seeds_with_misses_at_0(table, scores):
     values = figures.case_values(table, "DSC", scores)
     ed = values[values["column"] == "LV (ED)"].set_index(["arm", "case"])["value"]

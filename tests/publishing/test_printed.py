@@ -79,7 +79,7 @@ def test_real_data_are_not_called_phantoms(table, scores, published):
 def test_footer_says_how_to_read_the_numbers(table, printed):
     footer = dict(printed.footer)
     assert footer["Scale"] == "demo"
-    assert footer["Size"] == "heart: 3 cases, 2 seeds"
+    assert footer["Size"] == "heart: 3 cases, 2 seeds (B_1 | x: 1 seed)"
     assert footer["Shortened against the paper"] == "100 steps & no patience"
     assert footer["Empty masks"] == policy(table)
     assert footer["Ranks"].startswith("heart, DSC: A & co 1 (1 to 1), B_1 | x 2 (2 to 2).")
@@ -177,7 +177,7 @@ def test_the_footer_of_cost_says_what_was_measured(cost):
     footer = dict(cost.footer)
     assert footer["Cost"].startswith("Tr.: minutes of training steps for one pass")
     assert not {"Empty masks", "Ranks", "Post-processing"} & footer.keys()
-    assert footer["Size"] == "heart: 3 cases, 2 seeds"
+    assert footer["Size"] == "heart: 3 cases, 2 seeds (B_1 | x: 1 seed)"
 
 
 def test_cost_follows_the_structures_of_a_table(table, scores, published, here):

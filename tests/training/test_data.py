@@ -13,7 +13,8 @@ from piecemeal.errors import InputError
 from piecemeal.training.cases import Case, load_cases
 from piecemeal.training.data import Batch, Samples, StepBatches, loader
 from piecemeal.training.runtime import StopRequest
-from piecemeal.training.sampling import Draw, Window, build_sampler
+from piecemeal.training.sampling import build_sampler
+from piecemeal.training.window import Draw, Window
 
 CLASSES = 3
 SLICES = {"kind": "slices", "neighbours": 0}
@@ -93,6 +94,14 @@ class TestSlices:
     def test_every_is_all_slices_case_by_case(self):
         some = Samples([numbered((2, 4, 4)), numbered((1, 4, 4))], Window((3, 4, 4), True, 1))
         assert some.every() == [(0, (-1, 0, 0)), (0, (0, 0, 0)), (1, (-1, 0, 0))]
+
+    def test_parts_of_slices_come_with_their_codes_labels_and_neighbours(self):
+        case = numbered((4, 5, 6))
+        some = Samples([case], Window((3, 2, 3), True, 1, (5, 6)))
+        draw = [Draw(0, (2, 3, 1))]
+        assert np.array_equal(some.batch(draw).images[0], case.image[[2, 3, 3], 3:5, 1:4])
+        assert np.array_equal(some.batch(draw).codes[0], case.codes[3, 3:5, 1:4])
+        assert np.array_equal(some.labels(draw)[0], case.labels[3, 3:5, 1:4])
 
     def test_slices_of_several_sizes_are_refused(self):
         with pytest.raises(InputError, match=r"a/scan: its slices are \(4, 5\).*\(4, 4\)"):

@@ -218,6 +218,45 @@ def test_before_a_method_is_watched_no_weights_are_chosen_and_nothing_stops(trai
     assert training.state["stopped"] == "patience"
 
 
+def test_what_a_method_notes_is_in_the_history_and_survives_a_stop(train, tmp_path, monkeypatch):
+    """It notes the share of the training that is over; a row is the mean since the row before."""
+
+    def noting(training):
+        monkeypatch.setattr(type(training.method), "noted", ("over",))
+        real = training.method.loss
+
+        def training_loss(forward, images, codes, sets, done):
+            training.method.notes = {"over": torch.tensor(done)}
+            return real(forward(images), codes, sets)
+
+        training.method.training_loss = training_loss
+        return training
+
+    plan = {"steps": 8, "validate_every": 40}  # rows of the history at steps 4 and 8
+    with monkeypatch.context() as patch:
+        StopAfter(noting(train(training=plan)), 6, signal.SIGTERM, patch)
+        with pytest.raises(SystemExit):
+            noting(train(training=plan)).run()
+    training = finished(noting(train(training=plan)))
+    table = pd.read_csv(exported(training, tmp_path / "out")[1])
+    assert table["over"].tolist() == pytest.approx([1.5 / 8, 5.5 / 8])
+
+
+def test_parts_of_slices_are_trained_on_and_whole_slices_watched(train, monkeypatch):
+    seen = {"trained": set(), "watched": set()}
+    training = train(input={"kind": "slices", "neighbours": 1, "crop": 0.5})
+    real = training.method.loss
+
+    def loss(logits, codes, sets):
+        seen["trained" if logits.requires_grad else "watched"].add(tuple(codes.shape[1:]))
+        return real(logits, codes, sets)
+
+    training.method.loss = loss
+    training.run()
+    assert seen == {"trained": {(16, 16)}, "watched": {(32, 32)}}
+    assert training.state["training_samples"] == 12  # slices, whatever part of them is seen
+
+
 def test_without_patience_all_steps_are_done(train):
     training = finished(train(training={"steps": 5, "validate_every": 1}))
     assert training.state["step"] == 5

@@ -12,7 +12,9 @@ OPTIMISER = {"learning_rate": 0.01, "warmup_steps": 50, "warmup_factor": 0.1}
     ("step", "rate"), [(0, 0.001), (49, 0.001), (50, 0.01), (51, 0.01), (10**6, 0.01)]
 )
 def test_learning_rate(step, rate):
-    assert learning_rate(step, OPTIMISER, {"decay": "none", "steps": 250}) == pytest.approx(rate)
+    assert learning_rate(
+        step, OPTIMISER, {"decay": {"kind": "none"}, "steps": 250}
+    ) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize(
@@ -21,18 +23,18 @@ def test_learning_rate(step, rate):
 )
 def test_learning_rate_along_a_cosine(step, rate):
     """Down from its full height after the warm-up: cos(60 degrees) = 1/2 after a third."""
-    plan = {"decay": "cosine", "steps": 250}
+    plan = {"decay": {"kind": "cosine"}, "steps": 250}
     assert learning_rate(step, OPTIMISER, plan) == pytest.approx(rate)
 
 
 def test_learning_rate_without_warm_up():
     optimiser = OPTIMISER | {"warmup_steps": 0}
-    assert learning_rate(0, optimiser, {"decay": "none", "steps": 10}) == 0.01
+    assert learning_rate(0, optimiser, {"decay": {"kind": "none"}, "steps": 10}) == 0.01
 
 
 def test_learning_rate_along_a_polynomial():
     """Half-way after the warm-up: (1 / 2) ** 0.9."""
-    plan = {"decay": "polynomial", "steps": 250}
+    plan = {"decay": {"kind": "polynomial", "power": 0.9}, "steps": 250}
     assert learning_rate(150, OPTIMISER, plan) == pytest.approx(0.01 * 0.5**0.9)
     assert learning_rate(250, OPTIMISER, plan) == 0
 
@@ -43,8 +45,19 @@ def test_learning_rate_along_a_polynomial():
 def test_warm_restarts_go_through_the_cosine_again_and_again(step, rate):
     """Ten in 1,000 steps, as ten epochs each of 100: epochs 0, 5, 9 and 10 of the schedule."""
     optimiser = {"learning_rate": 1.0, "warmup_steps": 0, "warmup_factor": 1.0}
-    plan = {"decay": "warm_restarts", "restarts": 10, "steps": 1000}
+    plan = {"decay": {"kind": "warm_restarts", "restarts": 10}, "steps": 1000}
     assert learning_rate(step, optimiser, plan) == pytest.approx(rate, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "times"), [(0, 1), (159, 1), (160, 2), (1600, 11), (9999, 63), (10000, 63)]
+)
+def test_a_staircase_goes_down_at_every_part_of_the_training(step, times):
+    """2,500 epochs of 4 steps, times 0.99 every 40 epochs and at the first: Li et al.'s code."""
+    optimiser = {"learning_rate": 5e-4, "warmup_steps": 0, "warmup_factor": 1.0}
+    decay = {"kind": "staircase", "factor": 0.99, "times": 62.5, "at_start": True}
+    found = learning_rate(step, optimiser, {"decay": decay, "steps": 10000})
+    assert found == pytest.approx(5e-4 * 0.99**times)
 
 
 COMMON = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": None}
@@ -72,6 +85,8 @@ def moved(settings: dict, start: float, steps: int = 1, precision: str = "float3
         # Decoupled: the weight shrinks by 0.1 * 0.5 of itself first.
         ({"name": "adamw", "weight_decay": 0.5}, 1, 1 - 0.05 - 0.1),
         ({"name": "sgd", "momentum": 0.0, "nesterov": False, "clip_norm": 0.5}, 1, 1 - 0.1 * 0.5),
+        # The mean square is a hundredth of 4, so its root 0.2.
+        ({"name": "rmsprop", "momentum": 0.9}, 1, 1 - 0.1 * 2 / 0.2),
     ],
 )
 def test_steps_by_hand(settings, steps, expected):

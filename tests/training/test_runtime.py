@@ -27,6 +27,12 @@ def test_auto_takes_what_is_faster_here(gain, chosen, monkeypatch):
     assert choose_precision("auto", CPU) == chosen
 
 
+def test_auto_stays_exact_for_volumes_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(runtime, "_convolution_seconds", None)  # nothing is measured
+    assert choose_precision("auto", CPU, dimensions=3) == "float32"
+    assert choose_precision("bfloat16", CPU, dimensions=3) == "bfloat16"
+
+
 def test_auto_can_measure():
     assert choose_precision("auto", CPU) in ("float32", "bfloat16")
 

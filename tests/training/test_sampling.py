@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from piecemeal.datasets.places import Places, write_places
 from piecemeal.errors import InputError
 from piecemeal.training.cases import Case
-from piecemeal.training.sampling import SAMPLERS, Draw, Window, build_sampler
+from piecemeal.training.sampling import SAMPLERS, build_sampler
+from piecemeal.training.window import Draw, Window
 
 SLICES = {"kind": "slices", "neighbours": 0}
 COMPLETE = np.eye(3, dtype=bool)
@@ -18,6 +19,7 @@ EVERY = {
     "epochs": {},
     "cases": {},
     "foreground": {"fraction": 0.5},
+    "alternating": {},
     "class_modality_dataset": {},
     "modality_dataset_class": {},
 }
@@ -79,6 +81,15 @@ class TestWindow:
         window = Window.of(patches(2, 3, 4), cases)
         assert (window.shape, window.is_slice) == ((2, 3, 4), False)
         assert (window.channels, window.space) == (1, (2, 3, 4))
+
+    def test_of_parts_of_slices(self, cases):
+        window = Window.of({"kind": "slices", "neighbours": 1, "crop": 0.875}, cases)
+        assert (window.shape, window.plane) == ((3, 5, 5), (6, 6))  # 0.875 of 6 is 5.25
+        assert window.whole() == Window((3, 6, 6), True, 1)
+        assert Window((3, 6, 6), True, 1).whole() == Window((3, 6, 6), True, 1)
+
+    def test_tiles_of_parts_of_slices_are_one_a_slice(self):
+        assert len(Window((1, 3, 3), True, 0, (6, 6)).tiles((5, 6, 6))) == 5
 
     def test_around_a_voxel(self):
         assert Window((2, 3, 4), False).around((5, 0, 2)) == (4, -1, 0)
@@ -229,6 +240,78 @@ class TestForeground:
             sampler(cases, "foreground", fraction=fraction)
 
 
+NOTHING = np.ones((1, 3), dtype=bool)
+
+
+class TestAlternating:
+    @pytest.fixture
+    def patchwork(self, make):
+        """Two data sets, a of structure 1 and b of 2: of each two cases labelled, one not."""
+        found = []
+        for structure, name in ((1, "a"), (2, "b")):
+            codes = np.zeros((20, 4, 4))
+            codes[3:5, 1, 1] = structure
+            found += [make(codes, dataset=name), make(codes, dataset=name)]
+            found.append(make(np.zeros((20, 4, 4)), NOTHING, dataset=name))
+        return found
+
+    def test_data_sets_take_turns(self, patchwork):
+        one = sampler(patchwork, "alternating")
+        for step in range(10):
+            expected = {0, 1} if step % 2 == 0 else {3, 4}
+            assert {draw.case for draw in one.at(step)} <= expected
+
+    def test_labelled_rows_show_the_structure_and_are_of_any_case_alike(self, patchwork):
+        drawn = draws(sampler(patchwork, "alternating"), 2000)
+        assert {draw.corner[0] for draw in drawn} == {3, 4}
+        counts = Counter(draw.case for draw in drawn)
+        assert all(abs(counts[case] - 500) < 90 for case in (0, 1, 3, 4))
+
+    @pytest.mark.parametrize(
+        ("share", "rows"), [(0.5, [1, 3, 5, 7]), (0.25, [3, 7]), (0.34, [2, 5])]
+    )
+    def test_unlabelled_rows_are_spread_over_the_batch(self, patchwork, share, rows):
+        one = sampler(patchwork, "alternating", 8, unlabelled=share)
+        for step in range(6):
+            nothing = [row for row, draw in enumerate(one.at(step)) if draw.case in (2, 5)]
+            assert nothing == rows
+
+    def test_unlabelled_rows_are_from_the_middle_or_from_anywhere(self, patchwork):
+        for middle, slices in (
+            (2, set(range(8, 13))),
+            (None, set(range(20))),
+            (50, set(range(20))),
+        ):
+            one = sampler(patchwork, "alternating", unlabelled=0.5, middle=middle)
+            drawn = [draw for draw in draws(one, 1000) if draw.case in (2, 5)]
+            assert {draw.corner[0] for draw in drawn} == slices
+
+    def test_patches_are_centred_on_the_structure(self, patchwork):
+        one = sampler(patchwork, "alternating", given=patches(3, 3, 3))
+        assert {draw.corner for draw in draws(one, 100)} == {(2, 0, 0), (3, 0, 0)}
+
+    def test_a_labelled_case_that_shows_nothing_is_seen_anywhere(self, make):
+        one = sampler([make(np.zeros((3, 4, 4)))], "alternating")
+        assert {draw.corner[0] for draw in draws(one, 100)} == {0, 1, 2}
+
+    def test_a_data_set_without_labelled_cases_is_refused(self, patchwork):
+        with pytest.raises(InputError, match="training cases of b are all unlabelled"):
+            sampler([*patchwork[:3], patchwork[5]], "alternating")
+
+    def test_a_data_set_without_unlabelled_cases_is_refused_if_they_are_asked_for(self, patchwork):
+        assert sampler(patchwork[:5], "alternating").size == 4
+        with pytest.raises(InputError, match="training cases of b are all labelled"):
+            sampler(patchwork[:5], "alternating", unlabelled=0.5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_parts_of_slices_lie_anywhere_in_them(cases, name):
+    """Half of 6 x 6 pixels: corners 0 to 3 along both sides."""
+    one = sampler(cases, name, given=SLICES | {"crop": 0.5})
+    assert one.window.shape == (1, 3, 3)
+    assert {draw.corner[1:] for draw in draws(one, 400)} == set(product(range(4), range(4)))
+
+
 @pytest.fixture
 def uneven(make):
     """CT of two data sets with structure 1, one MR with both, one CT that names none."""
@@ -303,7 +386,7 @@ def test_every_sampler_has_been_tested():
 
 def test_an_unknown_sampler_is_refused(cases):
     window = Window.of(SLICES, cases)
-    with pytest.raises(InputError, match=r"there is no 'random'; known: cases, class_modality"):
+    with pytest.raises(InputError, match=r"there is no 'random'; known: alternating, cases, class"):
         build_sampler({"name": "random"}, cases, window, 4, 0)
 
 

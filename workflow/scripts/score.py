@@ -24,6 +24,8 @@ def main(job) -> None:
         "rows": len(scores.processed),
         "scans": scores.scans,
     }
+    if scores.slices:
+        record["slices"] = scores.slices
     write_text(Path(job.output.record), json.dumps(record, indent=1) + "\n")
 
 

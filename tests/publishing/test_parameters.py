@@ -1,0 +1,49 @@
+from types import SimpleNamespace
+
+import pytest
+
+from piecemeal.errors import InputError
+from piecemeal.papers import FiguresFile
+from piecemeal.publishing import parameters
+
+BASE = {"title": "t", "caption": "c"}
+FIGURES = [
+    {"key": "views", "kind": "views", "arm": "mos", "cohort": "organs"},
+    {"key": "levels", "kind": "attention", "arms": {"mos": "M", "fan": "F"}, "cohort": "organs"},
+    {"key": "curves", "kind": "training_curves", "arms": {"mos": "M"}, "cohorts": ["organs"]},
+]
+RUNS = [
+    ("mos", "chests/full/mos/seed0-1"),
+    ("mos", "organs/half/mos/seed0-2"),
+    ("mos", "organs/half/mos/seed1-3"),
+    ("fan", "organs/half/fan/seed0-4"),
+    ("dod", "organs/half/dod/seed0-5"),
+]
+
+
+def networks(key, runs=RUNS):
+    figures = FiguresFile.model_validate({"figures": [BASE | f for f in FIGURES]}).figures
+    planner = SimpleNamespace(paper=lambda key: SimpleNamespace(figures=figures))
+    plan = SimpleNamespace(papers={"doe2020": [{"arm": arm, "run": run} for arm, run in runs]})
+    return parameters.networks(planner, plan, "doe2020", key)
+
+
+def test_the_first_seed_of_the_arms_looks_once_more():
+    assert networks("views") == {"mos": "organs/half/mos/seed0-2"}
+    assert networks("levels") == {
+        "mos": "organs/half/mos/seed0-2",
+        "fan": "organs/half/fan/seed0-4",
+    }
+
+
+def test_other_figures_ask_no_network():
+    assert networks("curves") == {}
+
+
+def test_a_cohort_that_is_not_run_has_no_network():
+    assert networks("views", RUNS[:1]) == {}
+
+
+def test_an_unknown_figure_is_refused():
+    with pytest.raises(InputError, match=r"doe2020/figures.yaml: has no 'maps'; there are: \['v"):
+        networks("maps")
