@@ -39,18 +39,19 @@ class Planner(DataPlanner):
                 plan.papers[key] = runs
         return plan
 
-    def _method(self, name: str) -> MethodConfig:
+    def method(self, name: str) -> MethodConfig:
+        """The method `name`."""
         return self._load(load_model, self.folder / "methods" / f"{name}.yaml", MethodConfig)
 
     def _seeds(self, scale: c.ScaleConfig, arm: PaperRun) -> list[int]:
         """Those of the cohort; of what is not trained the first, as it has no chance in it."""
         seeds = scale.cohorts[arm.cohort].seeds or scale.seeds
-        if not self._method(arm.method).network:
+        if not self.method(arm.method).network:
             return seeds[:1]
         return seeds if arm.seeds == "all" else seeds[: arm.seeds]
 
     def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
-        path, method = self.folder / "methods" / f"{arm.method}.yaml", self._method(arm.method)
+        path, method = self.folder / "methods" / f"{arm.method}.yaml", self.method(arm.method)
         cohort, change = self.cohort(arm.cohort), scale.cohorts[arm.cohort]
         implementation = plugin("piecemeal.methods", method.implementation, path, "implementation")
         plugins = [implementation]

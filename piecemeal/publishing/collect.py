@@ -158,11 +158,15 @@ def refuse_other_data(records: Sequence[Mapping[str, Any]], prepared: Mapping[st
 
 
 def circumstances(
-    scale: Mapping[str, Any],
+    given: Mapping[str, Any],
     records: Sequence[Mapping[str, Any]],
     postprocessing: Mapping[str, str],
 ) -> Circumstances:
-    """What the footers say; where the data came from is read off the runs' own records."""
+    """What the footers say; where the data came from is read off the runs' own records.
+
+    given: the parameters that all published files of a paper share.
+    """
+    scale, cohorts = given["scale"], given["cohorts"]
     sources = {
         record["cohort"]: ", ".join(
             f"{name}: {'phantom' if source['phantom'] else source['source']}"
@@ -175,6 +179,8 @@ def circumstances(
         sources=sources,
         postprocessing=dict(postprocessing),
         shortened=list(scale["shortened"]),
+        of_cohorts={name: about["shortened"] for name, about in cohorts.items()},
+        training={name: about["training"] for name, about in cohorts.items()},
     )
 
 

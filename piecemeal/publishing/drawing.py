@@ -52,7 +52,7 @@ def draw(
     """
     entries, cohorts = given["runs"], given["cohorts"]
     records = collect.read_records(runs, entries)
-    sources = collect.circumstances(given["scale"], records, {})
+    sources = collect.circumstances(given, records, {})
     phantom = any(sources.is_phantom(record["cohort"]) for record in records)
     note = f"Scale {given['scale']['title']}" + (", built-in phantoms" if phantom else "")
     asked = cohorts_of(spec, {table.key: table} if table else {})

@@ -16,13 +16,16 @@ class Circumstances:
     """What the numbers of a table come from.
 
     `sources` says where each cohort's data come from ("phantom", "local", ...); `postprocessing`
-    is {setting: text} from `tables.treatments`; `shortened` lists what differs from the paper.
+    is {setting: text} from `tables.treatments`; `shortened` lists what differs from the paper,
+    `of_cohorts` what else does in each cohort, and `training` says how long it is trained on.
     """
 
     scale: str
     sources: Mapping[str, str]
     postprocessing: Mapping[str, str] = field(default_factory=dict)
     shortened: Sequence[str] = ()
+    of_cohorts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    training: Mapping[str, str] = field(default_factory=dict)
 
     def is_phantom(self, cohort: str) -> bool:
         """Whether any of the cohort's data was drawn, not measured."""
@@ -53,8 +56,11 @@ def footer(
     ]
     if text := _not_run(table, rows):
         lines.append(("Not run", text))
-    if circumstances.shortened:
-        lines.append(("Shortened against the paper", "; ".join(circumstances.shortened)))
+    if text := _of_halves(table, circumstances.training):
+        lines.append(("Training", text))
+    of_cohorts = {name: "; ".join(said) for name, said in circumstances.of_cohorts.items()}
+    if shortened := [*circumstances.shortened, *filter(None, [_of_halves(table, of_cohorts)])]:
+        lines.append(("Shortened against the paper", "; ".join(shortened)))
     if table.metrics:
         if circumstances.postprocessing:
             text = "; ".join(f"{s}: {what}" for s, what in circumstances.postprocessing.items())
@@ -67,6 +73,14 @@ def footer(
     return lines + [("Remark", remark) for remark in table.remarks]
 
 
+def _of_halves(table: Table, said: Mapping[str, str]) -> str:
+    """What is said of the cohorts of a table, with their names where it has several."""
+    texts = {half.setting: said.get(half.cohort, "") for half in table.halves}
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{setting}: {text}" for setting, text in texts.items() if text)
+
+
 def _not_run(table: Table, rows: pd.DataFrame) -> str:
     """What has no numbers and why: whole settings, or some of their arms."""
     absent = rows[rows["status"].str.startswith("not run")]
@@ -74,8 +88,8 @@ def _not_run(table: Table, rows: pd.DataFrame) -> str:
     said = []
     for (setting, why), part in absent.groupby(["setting", absent["status"].str.split(";").str[0]]):
         arms = [labels[name] for name in labels if name in set(part["method"])]
-        who = "" if len(arms) == len(labels) else f"{', '.join(arms)} "
-        said.append(f"{setting}: {who}{why}")
+        who = "" if len(arms) == len(labels) else f" ({', '.join(arms)})"
+        said.append(f"{setting}{who}: {why}")
     return "; ".join(said)
 
 

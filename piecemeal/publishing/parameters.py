@@ -15,6 +15,7 @@ from piecemeal.errors import InputError
 from piecemeal.papers import AS_PREDICTED, ASK_NETWORKS
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import file_sha256, short_hash, source_hash
+from piecemeal.publishing import shortened
 from piecemeal.table_specs import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,6 +34,8 @@ def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
             "structures": cohort.structures,
             "treatment": LARGEST_COMPONENT if cohort.scoring.largest_component else AS_PREDICTED,
             "not_run": reason,
+            "shortened": [] if reason else shortened.of_cohort(planner, plan, run.cohort),
+            "training": "" if reason else shortened.training(planner, plan, run.cohort),
         }
     return {
         "paper": paper,

@@ -39,7 +39,7 @@ def paper_section(
         name = f"{key}_{spec.key}.csv"
         rows, ranking = read_table(tables / name), pd.read_csv(tables.with_name("ranks") / name)
         done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
-        known = circumstances(given["scale"], records, done)
+        known = circumstances(given, records, done)
         published = read_published(spec, papers / key)
         printed.append(lay_out(spec, rows, published, known, ranking))
     drawn = [

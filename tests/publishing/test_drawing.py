@@ -64,6 +64,7 @@ def drawn(tmp_path, cohort):
         for arm, run in ARMS.items():
             leave_run(tmp_path / run, arm, cohort.prepared, (options or {}).get(arm, {}))
         about = {"title": "the blocks", "structures": ["left", "right"]}
+        about |= {"shortened": [], "training": ""}
         given = {
             "runs": [{"arm": arm, "run": run, "scoring": "s"} for arm, run in ARMS.items()],
             "cohorts": {"blocks": about | {"treatment": "as predicted", "not_run": not_run}},

@@ -10,7 +10,7 @@ from piecemeal.publishing.misses import policy
 from piecemeal.publishing.printed import NONE, lay_out
 from piecemeal.publishing.ranks import build_ranks
 from piecemeal.publishing.tables import TRAINING, build_table
-from piecemeal.table_specs import Table
+from piecemeal.table_specs import Half, Table
 
 
 @pytest.fixture
@@ -84,6 +84,34 @@ def test_footer_says_how_to_read_the_numbers(table, printed):
     assert footer["Empty masks"] == policy(table)
     assert footer["Ranks"].startswith("heart, DSC: A & co 1 (1 to 1), B_1 | x 2 (2 to 2).")
     assert footer["Post-processing"] == "heart: as predicted"
+
+
+def test_what_is_shortened_and_how_long_it_trained_is_said_of_the_table_s_own_cohorts(
+    table, scores, published
+):
+    here = Circumstances(
+        **{"scale": "demo", "sources": {}, "shortened": ["phantoms"]},
+        of_cohorts={"cardiac": ["small images", "width 2"], "other": ["no images"]},
+        training={"cardiac": "90 steps", "other": "1 step"},
+    )
+    footer = dict(lay_out(table, build_table(table, scores, published), published, here).footer)
+    assert footer["Shortened against the paper"] == "phantoms; small images; width 2"
+    assert footer["Training"] == "90 steps"
+    two = table.model_copy(update={"halves": [*table.halves, _half("side", "other")]})
+    rows = build_table(two, scores, published)
+    footer = dict(lay_out(two, rows, published, here).footer)
+    assert footer["Training"] == "heart: 90 steps; side: 1 step"
+
+
+def _half(setting: str, cohort: str) -> Half:
+    column = {"name": "LV", "heading": "LV", "structure": "LV"}
+    return Half(setting=setting, cohort=cohort, columns=[column])
+
+
+def test_an_arm_that_is_left_out_is_named(table, scores, published):
+    rows = build_table(table, scores[scores["arm"] != "a"], published)
+    footer = dict(lay_out(table, rows, published, Circumstances("demo", {})).footer)
+    assert footer["Not run"] == "heart (A & co, nothing): not run: left out at this scale"
 
 
 def test_footer_says_why_nothing_was_run(table, scores, published):

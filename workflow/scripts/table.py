@@ -32,7 +32,7 @@ def main(job) -> None:
     rows = build_table(spec, scores, published, not_run, training)
     ranking = build_ranks(spec, scores)
     done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
-    known = circumstances(given["scale"], records, done)
+    known = circumstances(given, records, done)
     printed = lay_out(spec, rows, published, known, ranking)
     write_text(Path(job.output.markdown), to_markdown(printed))
     write_text(Path(job.output.latex), to_latex(printed))

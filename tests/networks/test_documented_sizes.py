@@ -1,0 +1,40 @@
+"""docs/networks.md says how many weights the networks have; here they are built and counted."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from piecemeal import networks
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "networks.md"
+ROW = re.compile(r"^\| `(\w+)` \| (\d+) \| (\d+) \| `(.*?)` \| ([\d,]+) \|(.*)\|$", re.MULTILINE)
+
+
+def rows() -> list[tuple]:
+    """(network, in, out, options, weights) of every count of the page."""
+    found = []
+    for name, images, logits, options, count, more in ROW.findall(PAGE.read_text("utf-8")):
+        given = (name, int(images), int(logits))
+        found.append((*given, yaml.safe_load(options), number(count)))
+        if more.strip():
+            released, options = re.fullmatch(r" ([\d,]+) `(.*)` ", more).groups()
+            found.append((*given, yaml.safe_load(options), number(released)))
+    return found
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def test_the_page_has_counts():
+    assert len(rows()) == 9
+
+
+@pytest.mark.parametrize(("name", "images", "logits", "options", "weights"), rows())
+def test_a_network_has_as_many_weights_as_the_page_says(name, images, logits, options, weights):
+    with torch.device("meta"):
+        network = networks.build(name, images, logits, **options)
+    assert sum(p.numel() for p in network.parameters()) == weights
