@@ -19,8 +19,10 @@ class ScoringConfig(Strict):
     largest_component: list[str] = Field(
         [], description="structures of which only the largest 6-connected component is kept"
     )
-    slices: bool = Field(
-        False, description="Hausdorff distance slice by slice as well, in pixels of the grid"
+    slices: tuple[PositiveInt, PositiveInt] | None = Field(
+        None,
+        description="Hausdorff distance slice by slice as well, in pixels of a plane of so many "
+        "(y, x), stretched to the scan's own",
     )
 
 

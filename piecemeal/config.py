@@ -57,6 +57,10 @@ class CohortScale(Strict):
     longer: dict[Name, Annotated[float, Field(gt=0)]] = Field(
         {}, description="method -> how many times as long as the others it trains"
     )
+    fewer: dict[Name, PositiveInt] = Field(
+        {}, description="method -> run with so many of the seeds only, the first ones"
+    )
+    shortened: list[str] = Field([], description="what else differs from the papers' settings")
     leave_out: list[Name] = Field([], description="methods that are not run at this scale")
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
         None, description="voxels along z, y and x of methods that learn from patches"

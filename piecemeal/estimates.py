@@ -2,8 +2,9 @@
 
 Both are estimates and say what they leave out. Hours come from counted operations, not from a
 table of timings: the forward pass of each network is run on the meta device, where nothing is
-computed, training counts as three of it a step (forward, and two for the gradients), and
-`gpu_tflops` of config/config.yaml says how much of that a GPU does in a second.
+computed, training counts as three of it a step (forward, and two for the gradients), times the
+passes that a method makes of a sample, and `gpu_tflops` of config/config.yaml says how much of that
+a GPU does in a second.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def gpu_hours(plan: Plan, tflops: float) -> dict[str, float | None]:
             hours[key] = 0.0
             continue
         shape = _input_shape(plan, settings)
-        same = repr((settings["network"], settings["network_options"], shape, settings["classes"]))
+        decides = ("network", "network_options", "implementation", "method_options", "classes")
+        same = repr(([settings[key] for key in decides], shape))
         if same not in per_sample:
             per_sample[same] = None if shape is None else _forward_flops(settings, shape)
         forward = per_sample[same]
@@ -98,6 +100,7 @@ def _input_shape(plan: Plan, settings: Mapping[str, Any]) -> tuple[int, ...] | N
 
 
 def _forward_flops(settings: Mapping[str, Any], shape: tuple[int, ...]) -> float:
+    """Operations of all forward passes that a training step makes of one sample."""
     import torch  # here, because nothing else of planning needs it
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -110,4 +113,4 @@ def _forward_flops(settings: Mapping[str, Any], shape: tuple[int, ...]) -> float
         network = methods.build_network(settings, method, shape[0]).eval()
         with torch.no_grad():
             network(torch.empty(1, *shape))
-    return float(counter.get_total_flops())
+    return method.work * counter.get_total_flops()

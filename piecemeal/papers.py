@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from piecemeal.errors import InputError
 from piecemeal.table_specs import Key, Table, TablesFile
-from piecemeal.validation import Name, PositiveInt, Strict, load_model, validate
+from piecemeal.validation import Name, Strict, load_model, validate
 
 # What `postprocessing` says of a prediction to which nothing was done.
 AS_PREDICTED = "as predicted"
@@ -42,9 +42,6 @@ class PaperRun(Strict):
     cohort: Name = Field(description="file in config/cohorts")
     annotation: Name = Field(description="annotation of that cohort")
     method: Name = Field(description="file in config/methods")
-    seeds: PositiveInt | Literal["all"] = Field(
-        "all", description="run with so many of the scale's seeds, the first ones, or with all"
-    )
 
 
 class FigureBase(Strict):

@@ -45,10 +45,11 @@ class Planner(DataPlanner):
 
     def _seeds(self, scale: c.ScaleConfig, arm: PaperRun) -> list[int]:
         """Those of the cohort; of what is not trained the first, as it has no chance in it."""
-        seeds = scale.cohorts[arm.cohort].seeds or scale.seeds
+        change = scale.cohorts[arm.cohort]
+        seeds = change.seeds or scale.seeds
         if not self.method(arm.method).network:
             return seeds[:1]
-        return seeds if arm.seeds == "all" else seeds[: arm.seeds]
+        return seeds[: change.fewer.get(arm.method)]
 
     def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
         path, method = self.folder / "methods" / f"{arm.method}.yaml", self.method(arm.method)

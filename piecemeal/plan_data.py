@@ -102,8 +102,11 @@ class DataPlanner:
         given = [
             ("cohorts", "cohorts", scale.cohorts),
             ("sources", "datasets", scale.sources),
-            *((f"cohorts.{n}.longer", "methods", c.longer) for n, c in scale.cohorts.items()),
-            *((f"cohorts.{n}.leave_out", "methods", c.leave_out) for n, c in scale.cohorts.items()),
+            *(
+                (f"cohorts.{name}.{key}", "methods", getattr(cohort, key))
+                for name, cohort in scale.cohorts.items()
+                for key in ("longer", "fewer", "leave_out")
+            ),
         ]
         for key, folder, names in given:
             allowed = sorted(path.stem for path in (self.folder / folder).glob("*.yaml"))

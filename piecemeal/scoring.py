@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,8 @@ class RunScores(NamedTuple):
     entry each: dataset, case, phase, diagonal_mm, seconds, forward_passes, head_passes, and of a
     method that takes a pass for every task seconds_one_pass and forward_passes_one_pass; `slices`:
     of a cohort that asks for them, one entry a scan, structure and table (processed: true, false):
-    hd_slice_px (None without any slice), slices, left_out; its scans have slice_diagonal_px.
+    hd_slice_px (None without any slice), slices, left_out; its scans have slice_diagonal_px, the
+    diagonal of their plane: no two voxels of a slice lie further apart.
     """
 
     processed: pd.DataFrame
@@ -67,6 +69,8 @@ def score_run(
     method = methods.load(
         settings["implementation"], settings["classes"], settings["method_options"]
     )
+    if isinstance(method, TaskConditioned):
+        method.one_pass = settings.get("inference", {}).get("one_pass", method.one_pass)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = None
     if method.trained:
@@ -103,10 +107,10 @@ def score_run(
             table.append(
                 scores.rename(columns={"label": "structure"}).assign(**identity, seconds=seconds)
             )
-        if settings.get("slices", False):
-            scans[-1]["slice_diagonal_px"] = round(slice_diagonal_px(scan.geometry), 4)
+        if plane := settings.get("slices"):
+            scans[-1]["slice_diagonal_px"] = round(math.hypot(*plane), 4)
             for which, volume in ((True, cleaned), (False, prediction)):
-                slices += _slices(volume, scan, labels, identity | {"processed": which})
+                slices += _slices(volume, scan, labels, plane, identity | {"processed": which})
         log.info("%s: %s", row.scan, processed[-1]["dice"].round(3).tolist())
     run = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
     first, second = (pd.concat(t).assign(**run)[COLUMNS] for t in (processed, raw))
@@ -139,10 +143,17 @@ def _in_one_pass(
 
 
 def _slices(
-    volume: np.ndarray, scan: PreparedScan, labels: dict[int, str], identity: dict[str, Any]
+    volume: np.ndarray,
+    scan: PreparedScan,
+    labels: dict[int, str],
+    plane: Sequence[int],
+    identity: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """Distances slice by slice as entries of scores.json, which has null instead of NaN."""
-    pixels = scan.geometry.steps[1:]
+    """Distances slice by slice as entries of scores.json, which has null instead of NaN.
+
+    They are in pixels of `plane` (y, x), which is stretched to the scan's own.
+    """
+    pixels = np.divide(plane, scan.geometry.native_shape[1:])
     found = slice_distances(volume, np.asarray(scan.reference), labels, pixels)
     found = found.rename(columns={"label": "structure"}).astype(object)
     return [identity | row for row in found.where(found.notna(), None).to_dict("records")]
@@ -152,16 +163,6 @@ def diagonal_mm(geometry: Geometry) -> float:
     """Length in mm of the diagonal of a scan's volume: no two of its voxels lie further apart."""
     sides = zip(geometry.native_shape, geometry.spacing, strict=True)
     return math.hypot(*(voxels * spacing for voxels, spacing in sides))
-
-
-def slice_diagonal_px(geometry: Geometry) -> float:
-    """Length of the diagonal of a scan's plane (y, x), in pixels of the cohort's grid.
-
-    No two voxels of a slice lie further apart; where the grid is stretched to the scan, it is the
-    diagonal of the grid's plane.
-    """
-    sides = zip(geometry.native_shape[1:], geometry.steps[1:], strict=True)
-    return math.hypot(*(voxels * step for voxels, step in sides))
 
 
 def _write(path: Path, prediction: np.ndarray, scan: PreparedScan) -> None:

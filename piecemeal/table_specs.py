@@ -21,8 +21,8 @@ class Metric(Strict):
 
     name: str = Field(description="name in the table and in the published numbers")
     score: Literal["dice", "assd_mm", "hd_mm", "hd95_mm", "hd_slice_px"] = Field(
-        description="column of scores; hd_slice_px, the Hausdorff distance slice by slice in "
-        "pixels of the grid, needs the cohorts' scoring.slices"
+        description="column of scores; hd_slice_px, the Hausdorff distance slice by slice, needs "
+        "the cohorts' scoring.slices, in whose pixels it is"
     )
     unit: str = Field(
         description="unit; must be the published one ('1' for a fraction, '%' for a hundred times "
@@ -132,6 +132,11 @@ class Table(Strict):
         description="what the standard deviations of the metrics are over: `cases`, of their means "
         "over seeds (population); `runs`, of each seed's mean over cases (sample, as a paper of "
         "several runs reports it)",
+    )
+    shared_seeds: bool = Field(
+        False,
+        description="true: scores of the compared arms are those of the seeds that all of them "
+        "have run with; training times, floors and ceilings are of all seeds",
     )
     speed: list[Speed] = Field([], description="measures of cost, in printed order")
     arms: list[Arm] = Field(min_length=1, description="rows in printed order")

@@ -56,6 +56,11 @@ class Foreground(Strict):
 
     name: Literal["foreground"]
     fraction: float = Field(ge=0, le=1, description="share of the batch that is centred so")
+    by_chance: bool = Field(
+        False,
+        description="true: every sample is centred so with this probability; false: a fixed number "
+        "of each batch",
+    )
 
 
 class Hierarchical(Strict):
@@ -177,6 +182,11 @@ class InferenceConfig(Strict):
     flips: list[list[Annotated[int, Field(ge=0, le=2)]]] = Field(
         [], description="sets of axes (z, y, x) that are flipped, each for one more prediction"
     )
+    one_pass: bool = Field(
+        True,
+        description="networks that are told their task: one pass of the backbone for all tasks; "
+        "false: one for each, as published",
+    )
 
 
 class MethodConfig(Strict):
@@ -209,10 +219,12 @@ class TrainingConfig(Strict):
     steps: PositiveInt | None = Field(None, description="optimisation steps at most")
     samples: PositiveInt | None = Field(
         None,
-        description="samples to train on at most, instead of steps (which validations still "
-        "count); unlabelled ones come on top",
+        description="labelled samples to train on at most, instead of steps; unlabelled ones come "
+        "on top",
     )
-    validate_every: PositiveInt = Field(description="steps between two validations")
+    validate_every: PositiveInt = Field(
+        description="steps between two validations; where `samples` is given, labelled samples"
+    )
     decay: Decay | None = Field(
         None, description="how the learning rate falls; null: as each method's file says"
     )
@@ -236,14 +248,17 @@ class TrainingConfig(Strict):
     def plan(self, method: MethodConfig, longer: float = 1.0) -> dict[str, Any]:
         """The settings of one run of `method`, which trains `longer` times as long as others.
 
-        `samples` become the steps that take so many labelled ones, and the decay is the method's
-        own where the scale has none.
+        `samples` become the steps that take so many labelled ones, and `validate_every` with them,
+        so that weights are chosen from as many validations whatever the batch. Training longer adds
+        steps and validations, none further apart than the others'. The decay is the method's own
+        where the scale has none.
         """
         settings = self.model_dump(exclude={"samples"})
         if self.samples is not None:
             rows = method.batch_size or 1
             labelled = rows - math.floor(rows * getattr(method.sampler, "unlabelled", 0) + 1e-6)
             settings["steps"] = math.ceil(self.samples / max(1, labelled))
+            settings["validate_every"] = max(1, round(self.validate_every / max(1, labelled)))
         settings["steps"] = math.ceil(settings["steps"] * longer)
         if self.decay is None:
             decay = method.optimiser.decay if method.optimiser else Plain(kind="none")

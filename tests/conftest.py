@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLASSES = 3
 COMPLETE = {"kind": "complete"}
 MERGED = {"kind": "super_label", "merged": [[1, 2]]}
+UNLABELLED = {"kind": "unlabelled"}
 # Turned about the slice axis, moved, and anisotropic: an affine that is not preserved shows.
 TURNED = np.array(
     [[-1.44, 1.08, 0.0, 12.0], [1.08, 1.44, 0.0, -7.0], [0.0, 0.0, 5.0, 3.0], [0.0, 0.0, 0.0, 1.0]]
@@ -73,11 +74,13 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
         "complete": {1: COMPLETE, 2: COMPLETE},
         "half": {1: COMPLETE, 2: None},
         "half_merged": {1: COMPLETE, 2: MERGED},
+        "half_unlabelled": {1: COMPLETE, 2: UNLABELLED},
+        "unlabelled": {1: UNLABELLED, 2: UNLABELLED},
     }.items():
         annotate(root / name, root / "prepared", ["left", "right"], halves)
     return SimpleNamespace(
         prepared=root / "prepared",
-        annotated={name: root / name for name in ("complete", "half", "half_merged")},
+        annotated={folder.parent.name: folder.parent for folder in root.glob("*/sets.json")},
         raw=root / "raw",
         classes=CLASSES,
         affine=TURNED,

@@ -22,7 +22,7 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 LAYERS = [
     {"errors"},
     {"intensities", "labelsets", "provenance", "registry", "validation"},
-    {"annotations", "augmentation_specs", "jobs", "losses", "networks", "table_specs"},
+    {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "table_specs"},
     {"dataset_specs", "papers", "training_specs"},
     {"cohort_specs"},
     {"config"},
@@ -39,7 +39,7 @@ LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 WITHOUT_TORCH = ["annotations", "config", "datasets", "errors", "jobs", "labelsets", "papers"]
 WITHOUT_TORCH += ["augmentation_specs", "evaluation", "plan", "plan_file", "provenance", "registry"]
 WITHOUT_TORCH += ["publishing", "table_specs", "training_specs", "validation", "status", "cli"]
-WITHOUT_TORCH += ["cohort_specs", "dataset_specs", "estimates", "plan_data"]
+WITHOUT_TORCH += ["cohort_specs", "dataset_specs", "estimates", "plan_data", "sharing"]
 
 
 def name_of(path: Path) -> str:

@@ -260,6 +260,30 @@ def test_the_same_number_of_labelled_samples_for_methods_of_any_batch(batch_size
     assert "samples" not in settings
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "sampler"),
+    [
+        (10, {"name": "epochs"}),
+        (6, {"name": "epochs"}),
+        (16, {"name": "alternating", "unlabelled": 0.5}),
+    ],
+)
+def test_methods_of_any_batch_are_validated_equally_often(batch_size, sampler):
+    training = TrainingConfig(samples=1200, validate_every=240)
+    method = a_method(batch_size=batch_size, sampler=sampler)
+    settings = training.plan(method)
+    assert settings["steps"] / settings["validate_every"] == 5
+    longer = training.plan(method, longer=2.0)
+    assert longer["validate_every"] == settings["validate_every"]
+    often = TrainingConfig(samples=1200, validate_every=1)
+    assert often.plan(method)["validate_every"] == 1
+
+
+def test_a_length_in_steps_is_validated_by_steps():
+    training = TrainingConfig(steps=1200, validate_every=240)
+    assert training.plan(a_method(batch_size=10))["validate_every"] == 240
+
+
 def test_the_decay_of_a_scale_stands_in_for_that_of_the_methods():
     method, length = a_method(batch_size=1), {"steps": 5, "validate_every": 1}
     assert TrainingConfig(**length).plan(method)["decay"] == {"kind": "cosine"}

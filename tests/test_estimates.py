@@ -91,6 +91,20 @@ def test_the_operations_are_those_of_the_network(monkeypatch):
     assert hours * 3600 == pytest.approx(2 * multiplications * 3 * 10 * 2)
 
 
+def test_a_step_counts_as_often_as_its_samples_are_seen(monkeypatch):
+    """UniMOS with n labelled and n unlabelled rows: 4 n through the encoder, 5 n the decoder."""
+    slac, unimos = (METHOD | {"implementation": name} for name in ("slac", "unimos"))
+    hours = estimates.gpu_hours(plan([slac, unimos]), tflops=1e-6)
+    assert hours["run1"] == pytest.approx((4 + 5) / 2 / 2 * hours["run0"])
+
+
+def test_of_a_network_for_each_structure_a_sample_sees_one():
+    kiu_net = METHOD | {"implementation": "kiu_net", "network": "kiu_net", "network_options": {}}
+    few, many = (kiu_net | {"classes": classes} for classes in (2, 5))
+    hours = estimates.gpu_hours(plan([few, many]), tflops=1e-6)
+    assert hours["run1"] == pytest.approx(hours["run0"])
+
+
 def test_a_method_without_network_costs_nothing():
     assert estimates.gpu_hours(plan([METHOD | {"network": None}]), 1.0) == {"run0": 0.0}
 

@@ -127,12 +127,9 @@ def test_a_cohort_may_have_seeds_of_its_own(place):
     assert seeds["cardiac"] == {0}
 
 
-def test_an_arm_may_be_run_with_the_first_seeds_only(place):
+def test_a_method_may_be_run_with_the_first_seeds_only(place):
     place.change(f"scales/{SCALE}.yaml", lambda c: c.update(seeds=[5, 6, 7]))
-    file = place.root / "config/papers/kemnitz2018/runs.tsv"
-    lines = file.read_text().splitlines()
-    rows = [f"{line}\t{2 if line.startswith('slac') else 'all'}" for line in lines[1:]]
-    file.write_text("\n".join([f"{lines[0]}\tseeds", *rows]) + "\n")
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"].update(fewer={"slac": 2}))
     seeds = {}
     for run in runs(place, "thigh"):
         seeds.setdefault(run.settings["method"], set()).add(run.settings["seed"])
@@ -225,6 +222,16 @@ def test_scoring_changes_scores_but_no_run(place):
     assert after.runs == before.runs
     difference = changed(before, after)
     assert difference["scores"] == of_cohort(hashes(before)["scores"], "cardiac") != set()
+
+
+def test_how_scans_are_predicted_changes_scores_but_no_run(place):
+    place.change("methods/slac.yaml", lambda c: c.update(inference={"one_pass": True}))
+    before = place.plan()
+    place.change("methods/slac.yaml", lambda c: c.update(inference={"one_pass": False}))
+    after = place.plan()
+    assert after.runs == before.runs
+    of_slac = {key for key in hashes(before)["scores"] if "/slac/" in key}
+    assert changed(before, after)["scores"] == of_slac != set()
 
 
 def test_what_decides_no_result_changes_no_hash(place):

@@ -17,7 +17,7 @@ from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.methods._base import TaskConditioned
-from piecemeal.scoring import diagonal_mm, score_run, slice_diagonal_px
+from piecemeal.scoring import diagonal_mm, score_run
 
 COLUMNS = (
     "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,hd95_mm,"
@@ -155,8 +155,11 @@ def test_only_the_processed_table_has_largest_components(cohort, untrained, tmp_
 # ---- slice by slice ----
 
 
-def test_slices_are_measured_in_pixels_of_the_grid(cohort, untrained, tmp_path, monkeypatch):
-    """The reference one voxel of 1.8 mm further along x, on a grid of 2 mm; none in one slice."""
+@pytest.mark.parametrize(("plane", "distance"), [((256, 360), 10), ((64, 18), 0.5)])
+def test_slices_are_measured_in_pixels_of_the_plane_that_is_asked_for(
+    cohort, untrained, tmp_path, monkeypatch, plane, distance
+):
+    """The reference one of 36 voxels further along x, whatever the grid; none in one slice."""
 
     def shifted(method, network, scan: PreparedScan, settings) -> np.ndarray:
         prediction = np.roll(np.array(scan.reference), 1, axis=2)
@@ -164,15 +167,14 @@ def test_slices_are_measured_in_pixels_of_the_grid(cohort, untrained, tmp_path, 
         return prediction
 
     monkeypatch.setattr(scoring, "predict", shifted)
-    settings = untrained("oracle", slices=True)
+    settings = untrained("oracle", slices=plane)
     scores = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path)
     # Two scans, two structures in all of three slices, each with and without post-processing.
     assert len(scores.slices) == 2 * 2 * 2
     for entry in scores.slices:
-        assert entry["hd_slice_px"] == pytest.approx(0.9)
+        assert entry["hd_slice_px"] == pytest.approx(distance)
         assert (entry["slices"], entry["left_out"]) == (2, 1)
-    # Planes of 64.8 x 57.6 mm, that is of 32.4 x 28.8 pixels.
-    diagonal = pytest.approx(math.hypot(32.4, 28.8), abs=1e-4)
+    diagonal = pytest.approx(math.hypot(*plane), abs=1e-4)
     assert [scan["slice_diagonal_px"] for scan in scores.scans] == [diagonal] * 2
     assert list(scores.processed.columns) == COLUMNS.split(",")
 
@@ -188,7 +190,7 @@ def test_slices_are_measured_before_and_after_post_processing(
         return prediction
 
     monkeypatch.setattr(scoring, "predict", with_strays)
-    settings = untrained("oracle", slices=True, largest_component=["left"])
+    settings = untrained("oracle", slices=[32, 36], largest_component=["left"])
     slices = score_run(settings, cohort.prepared, tmp_path / "none", tmp_path).slices
     left = {s["processed"]: s["hd_slice_px"] for s in slices if s["structure"] == "left"}
     assert left[True] == 0
@@ -196,7 +198,7 @@ def test_slices_are_measured_before_and_after_post_processing(
 
 
 def test_a_missed_structure_has_no_slice(cohort, untrained, tmp_path):
-    floor = untrained("background", slices=True)
+    floor = untrained("background", slices=[32, 36])
     scores = score_run(floor, cohort.prepared, tmp_path / "none", tmp_path)
     identity = {"dataset": "blocks", "case": scores.scans[0]["case"], "phase": ""}
     measures = {"hd_slice_px": None, "slices": 0, "left_out": 3}
@@ -271,7 +273,7 @@ def test_the_script_writes_what_belongs_to_a_scan(settings, slow, script, tmp_pa
 
 
 def test_the_script_writes_slices_where_the_cohort_asks_for_them(untrained, script):
-    record = script(untrained("background", slices=True))
+    record = script(untrained("background", slices=[32, 36]))
     assert len(record["slices"]) == 8
     assert {entry["hd_slice_px"] for entry in record["slices"]} == {None}
 
@@ -353,11 +355,6 @@ def test_without_a_network_there_is_no_forward_pass(cohort, untrained, tmp_path)
 def test_diagonal(shape, spacing, diagonal):
     geometry = Geometry(shape, spacing, np.eye(4), (1.0, 1.0, 1.0), (3, 8, 8))
     assert diagonal_mm(geometry) == pytest.approx(diagonal)
-
-
-def test_the_diagonal_of_a_slice_is_in_pixels_of_the_grid():
-    geometry = Geometry((7, 60, 80), (5, 1, 1), np.eye(4), (5.0, 2.0, 2.0), (7, 32, 32))
-    assert slice_diagonal_px(geometry) == pytest.approx(math.hypot(30, 40))
 
 
 def test_weights_of_another_network_are_refused_by_name(cohort, settings, weights, tmp_path):

@@ -15,6 +15,7 @@ that rightly found none counts a Dice of 1 and a distance of 0. A structure that
 reference nor either arm has says nothing.
 """
 
+import math
 from typing import Literal
 
 import pandas as pd
@@ -62,8 +63,8 @@ class Claim(BaseModel):
     over: Literal["patients", "seeds"] = Field(
         "patients",
         description="what the test runs over: patients, averaged over seeds, or seeds, averaged "
-        "over patients, as papers that repeat their training do; fewer than six of them cannot "
-        "reach 5 %",
+        "over patients, as papers that repeat their training do; of n of them and m claims of a "
+        "paper no corrected p-value is below m * 2^(1 - n)",
     )
 
     @model_validator(mode="after")
@@ -112,7 +113,10 @@ class Claim(BaseModel):
         that each seed has: it says whether training again would find the same on these patients,
         and nothing of others.
         """
-        tested = differences - self.threshold
+        return self._p_against(self.threshold, differences)
+
+    def _p_against(self, threshold: float, differences: pd.DataFrame) -> float:
+        tested = differences - threshold
         return TESTS[self.test](tested.T if self.over == "seeds" else tested)
 
     def premise(self, pairs: pd.DataFrame) -> bool:
@@ -168,6 +172,34 @@ class Close(Claim):
         judged = super().verdict(interval, p_holm)
         swapped = {"supported": "contradicted", "contradicted": "supported"}
         return swapped.get(judged, judged)
+
+
+class Similar(Claim):
+    """The two arms differ by less than a margin, whichever of them is the better one.
+
+    Tested against both bounds, each as strictly as a claim of the kind `close` is.
+    """
+
+    kind: Literal["similar"] = Field(
+        description="`better` and `worse` differ by less than `margin`, either way"
+    )
+    margin: float = Field(gt=0, description="the smallest difference that counts as one")
+    margin_reason: str = Field(min_length=1, description="where the margin comes from")
+
+    def p_value(self, differences: pd.DataFrame) -> float:
+        """Return the larger of the p-values against both bounds; beyond one, that against it."""
+        mean = statistics.mean_over_cases(differences)
+        bounds = (-self.margin, self.margin)
+        if not abs(mean) < self.margin:
+            bounds = (math.copysign(self.margin, mean),)
+        return max(self._p_against(bound, differences) for bound in bounds)
+
+    def verdict(self, interval: statistics.Interval, p_holm: float) -> Verdict:
+        """Judge by where the interval lies: between the bounds, or wholly beyond one of them."""
+        low, high = (interval.against(bound) for bound in (-self.margin, self.margin))
+        if not p_holm < ALPHA or "astride" in (low, high):
+            return "inconclusive"
+        return "supported" if (low, high) == ("above", "below") else "contradicted"
 
 
 class LargerGain(Claim):

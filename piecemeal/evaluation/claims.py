@@ -4,7 +4,7 @@ The sentences are data: `config/papers/<key>/claims.yaml`. What each kind of cla
 tests is in `claim_kinds`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from piecemeal.errors import InputError
 from piecemeal.evaluation import statistics
-from piecemeal.evaluation.claim_kinds import ALPHA, Claim, Close, LargerGain, Superior
+from piecemeal.evaluation.claim_kinds import (
+    ALPHA,
+    Claim,
+    Close,
+    LargerGain,
+    Similar,
+    Superior,
+)
 from piecemeal.validation import load_model
 
 COLUMNS = [
@@ -39,9 +46,9 @@ class Claims(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    claims: list[Annotated[Superior | Close | LargerGain, Field(discriminator="kind")]] = Field(
-        description="the paper's comparative sentences"
-    )
+    claims: list[
+        Annotated[Superior | Close | Similar | LargerGain, Field(discriminator="kind")]
+    ] = Field(description="the paper's comparative sentences")
 
     @field_validator("claims")
     @classmethod
@@ -59,7 +66,11 @@ def load_claims(path: Path) -> list[Claim]:
 
 
 def evaluate_claims(
-    paper: str, claims: list[Claim], scores: pd.DataFrame, cohorts: Mapping[str, str | None]
+    paper: str,
+    claims: list[Claim],
+    scores: pd.DataFrame,
+    cohorts: Mapping[str, str | None],
+    left_out: Mapping[str, Collection[str]] | None = None,
 ) -> pd.DataFrame:
     """Test the claims of a paper: one row a claim, the columns of claims.csv.
 
@@ -67,21 +78,29 @@ def evaluate_claims(
     of the paper a row belongs to, and, read by claims on distances alone, `diagonal_mm`, the
     diagonal of the row's scan. Claims on `hd_slice_px` read it, `slices` and `slice_diagonal_px`.
     cohorts: every cohort of the paper's runs.tsv -> None, or why it was not run at this scale.
+    left_out: cohort -> the arms of runs.tsv that have no runs there at this scale.
 
-    A claim about a cohort that was not run is left out. p-values are corrected by Holm over all
-    other claims of the paper. A verdict needs both the interval, which is of the mean and counts
-    with other cases and other seeds, and the corrected p-value, which is of these seeds, or of
-    these patients in a claim over seeds. Neither test can reach 5 % with fewer than six patients
-    (seeds): every claim is then inconclusive.
+    A claim about a cohort or an arm that was not run is left out. p-values are corrected by Holm
+    over all other claims of the paper. A verdict needs both the interval, which is of the mean and
+    counts with other cases and other seeds, and the corrected p-value, which is of these seeds, or
+    of these patients in a claim over seeds. With n patients (seeds) no p-value of either test is
+    below 2^(1 - n), and with m claims no corrected one below m * 2^(1 - n): where that is not below
+    5 %, as with six of them and two claims, every claim is inconclusive.
 
-    Raises InputError where a claim names a cohort that is not in `cohorts`, an arm without scores
-    in its cohort, or structures that its cohort does not score, where an arm has two scores for
-    the same scan, structure and seed, where a score is empty that should not be, and where a claim
-    on `hd_slice_px` finds a cohort that is not scored slice by slice.
+    Raises InputError where a claim names a cohort that is not in `cohorts`, an arm that is neither
+    scored nor left out in its cohort, or structures that its cohort does not score, where an arm
+    has two scores for the same scan, structure and seed, where a score is empty that should not be,
+    and where a claim on `hd_slice_px` finds a cohort that is not scored slice by slice.
     """
     for claim in claims:
         _check_cohort(paper, claim, cohorts)
-    run = [claim for claim in claims if cohorts[claim.cohort] is None]
+    gone = {(cohort, arm) for cohort, arms in (left_out or {}).items() for arm in arms}
+    run = [
+        claim
+        for claim in claims
+        if cohorts[claim.cohort] is None
+        and not gone & {(claim.cohort, claim.better), (claim.cohort, claim.worse)}
+    ]
     for claim in run:
         _check_arms(paper, claim, scores[scores["cohort"] == claim.cohort])
 

@@ -36,6 +36,6 @@ def refuse_without_slices(scores: pd.DataFrame, metric: str) -> None:
         cohort = without.iloc[0]["cohort"]
         raise InputError(
             f"scores.json of arm {without.iloc[0]['arm']} has no slices, which {BY_SLICE} is read "
-            f"from: set scoring.slices to true in config/cohorts/{cohort}.yaml, which scores the "
-            "cohort's runs again"
+            f"from: give scoring.slices in config/cohorts/{cohort}.yaml, the plane in whose pixels "
+            "they are measured, which scores the cohort's runs again"
         )

@@ -34,8 +34,9 @@ def slice_distances(
     labels
         As for `metrics.evaluate`.
     spacing
-        What the distance is counted in, from one voxel to the next along (y, x):
-        `Geometry.steps[1:]` for pixels of the cohort's grid.
+        What the distance is counted in, from one voxel to the next along (y, x): for pixels of
+        a plane that is stretched to the scan's own, the pixels of the one by the voxels of the
+        other.
 
     Returns
     -------

@@ -19,13 +19,17 @@ class Method(ABC):
     `trained` is False for floors and ceilings, which have neither network nor loss;
     `uses_all_parameters` is False if a step may leave some of the network's parameters out;
     `watched_from` is the share of the training up to which validations choose no weights and stop
-    nothing, because what is predicted is not yet being learned; `noted` names what `training_loss`
-    leaves in `notes`, for the columns of history.csv.
+    nothing, because what is predicted is not yet being learned; `least_rows` is how many rows of a
+    batch each of several processes needs; `work` is how many forward passes of what `build` makes a
+    sample of a training step is worth; `noted` names what `training_loss` leaves in `notes`, for
+    the columns of history.csv.
     """
 
     trained = True
     uses_all_parameters = True
     watched_from = 0.0
+    least_rows = 1
+    work = 1.0
     noted: tuple[str, ...] = ()
 
     def __init__(self, classes: int):
@@ -84,9 +88,10 @@ class TaskConditioned(Method):
     The network offers `features(images)`, which knows no task, and `head(features, task)`, logits
     (B, channels, *space); its forward goes through both. Prediction computes the features once and
     the head for every task.
-    tasks: what the head is told, one entry a task; channels: of the head, for one task; one_pass:
-    False computes the features anew for every task, as published protocols do, which changes what
-    a prediction costs and nothing else.
+    tasks: what the head is told, one entry a task; channels: of the head, for one task; one_pass,
+    which scoring sets as a method's file says (inference.one_pass): False computes the features
+    anew for every task, as published protocols do, which changes what a prediction costs and
+    nothing else.
     """
 
     def __init__(

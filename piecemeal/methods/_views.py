@@ -1,9 +1,10 @@
-"""Two strongly disturbed views of unlabelled images, after UniMatch (Yang et al., CVPR 2023).
+"""A weakly and two strongly disturbed views of unlabelled images.
 
-Colour jitter and Gaussian blur of images in [0, 1], then CutMix. Of the colour jitter only
-brightness and contrast are left: saturation, hue and grey scale do nothing to one channel. The
-channels of an image are neighbouring slices and share all parameters (the released code of UniMOS
-draws them for every slice). All numbers come from torch's own generator on the CPU.
+Weak ones are flipped and turned (Li et al. 2023). Strong ones, after UniMatch (Yang et al., CVPR
+2023), are weak ones with colour jitter and Gaussian blur, in [0, 1], then CutMix. Of the colour
+jitter only brightness and contrast are left: saturation, hue and grey scale do nothing to one
+channel. The channels of an image are neighbouring slices and share all parameters (the released
+code of UniMOS draws them for every slice). All numbers come from torch's own generator on the CPU.
 """
 
 from __future__ import annotations
@@ -34,6 +35,23 @@ class Views(NamedTuple):
     strong: tuple[Tensor, Tensor]
     boxes: tuple[Tensor, Tensor]
     partners: Tensor
+
+
+def weak_view(images: Tensor) -> Tensor:
+    """`images` (B, channels, H, W), each flipped along either axis and turned, all by chance.
+
+    A flip has a probability of one half, each quarter turn from none to three is as likely; a turn
+    of an image that is not square is by none or two.
+    """
+    flipped = torch.rand(2, len(images)) < 0.5
+    for coins, axis in zip(flipped, (-2, -1), strict=True):
+        images = torch.where(_column(coins, images), images.flip(axis), images)
+    step = 1 if images.shape[-1] == images.shape[-2] else 2
+    turns = _column(torch.randint(4, (len(images),)) // step * step, images)
+    turned = images
+    for quarters in range(step, 4, step):
+        turned = torch.where(turns == quarters, images.rot90(quarters, (-2, -1)), turned)
+    return turned
 
 
 def make_views(weak: Tensor, as_released: bool = False) -> Views:

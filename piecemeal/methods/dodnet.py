@@ -15,12 +15,11 @@ SMOOTH = 1.0  # of the Dice, in the denominator alone
 class DoDNet(TaskConditioned):
     """Dice and cross-entropy of every structure that a sample can teach.
 
-    A task is a structure, with one logit: in the paper it is an organ and its tumour. one_pass:
-    False predicts as the released code does, the whole network once more for every task.
+    A task is a structure, with one logit; in the paper it is an organ and its tumour.
     """
 
-    def __init__(self, classes: int, one_pass: bool = True):
-        super().__init__(classes, range(classes - 1), one_pass=one_pass)
+    def __init__(self, classes: int):
+        super().__init__(classes, range(classes - 1))
 
     def loss(self, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
         """Mean of Dice + cross-entropy over the pairs of a sample and a structure that it teaches.

@@ -25,6 +25,10 @@ class KiUNet(Method):
 
     uses_all_parameters = False
 
+    def __init__(self, classes: int):
+        super().__init__(classes)
+        self.work = 1 / (classes - 1)  # a sample is of one data set, and that of one structure
+
     def output_channels(self) -> int:
         """Of all models together."""
         return CHANNELS * (self.classes - 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
 from piecemeal.methods._target_adaptive import target_adaptive_loss, weighted_values
-from piecemeal.methods._views import Views, make_views
+from piecemeal.methods._views import Views, make_views, weak_view
 
 # Of the released code: 0.7 up to epoch 700 of 2500, 0.8 up to epoch 1400.
 THRESHOLDS = ((0.0, 0.7), (0.28, 0.8), (0.56, 0.9))
@@ -36,8 +36,9 @@ class Targets(NamedTuple):
 class UniMos(Method):
     """Half the target adaptive loss of the labelled rows, half that of the unlabelled ones.
 
-    Rows whose table carries no information are unlabelled; their images are the weak views. The
-    network gives two predictions from one pass (`forward(images, output="disturbed", kept=n)`).
+    Rows whose table carries no information are unlabelled; they alone are weakly disturbed, as the
+    paper feeds labelled images directly. The network gives two predictions from one pass
+    (`forward(images, output="disturbed", kept=n)`).
 
     background, target: weights of voxels without and with a drawn structure. thresholds: from
     which share of the training on, which confidence a pseudo-label needs. as_released: what the
@@ -51,6 +52,12 @@ class UniMos(Method):
     """
 
     noted = ("accepted", "accepted_pasted", "threshold")
+    # Each of several processes needs rows of both kinds, which the sampler spreads evenly, half and
+    # half: otherwise they would not meet in the batch norms of the same passes.
+    least_rows = 2
+    # Of n labelled and n unlabelled rows the encoder sees 2 n and both strong views, 4 n, and the
+    # decoder besides these the disturbed features, 5 n: 4.5 n passes of 2 n rows.
+    work = 2.25
 
     def __init__(
         self,
@@ -77,26 +84,25 @@ class UniMos(Method):
         Labelled and weak images share a pass, and batch norms their statistics, as in UniMatch. It
         predicts the partners from a batch of their own in eval mode; here they are of the same.
         """
-        # Of several processes each has rows of both kinds, as the sampler spreads them: otherwise
-        # they would not meet in the batch norms of the same passes.
         known = (sets.any(dim=2) & ~sets.all(dim=2)).any(dim=1)
-        labelled, weak = images[known], images[~known]
+        labelled, unlabelled = images[known], images[~known]
         threshold = self.threshold(done)
-        if not len(weak):
+        if not len(unlabelled):
             nothing = images.new_zeros(())
             self.notes = dict.fromkeys(self.noted, nothing) | {"threshold": nothing + threshold}
             return 0.5 * self.loss(forward(labelled), codes[known], sets[known])
-        views, rows = self.views(weak), len(labelled)
+        weak, rows = weak_view(unlabelled), len(labelled)
+        views = self.views(weak)
         output = "disturbed_maps" if self.as_released else "disturbed"
         logits, disturbed = forward(torch.cat([labelled, weak]), output=output, kept=rows)
         strong = forward(torch.cat(views.strong)).chunk(2)
-        unlabelled = self._unlabelled_loss(
+        consistency = self._unlabelled_loss(
             [*strong, disturbed],
             *(logits[rows:], self._questions(sets[known], weak), views, threshold),
         )
         if not rows:
-            return 0.5 * unlabelled
-        return 0.5 * self.loss(logits[:rows], codes[known], sets[known]) + 0.5 * unlabelled
+            return 0.5 * consistency
+        return 0.5 * self.loss(logits[:rows], codes[known], sets[known]) + 0.5 * consistency
 
     def views(self, weak: Tensor) -> Views:
         """Two strong views of weak ones (B, channels, H, W) in [-1, 1], and what was pasted."""

@@ -5,9 +5,11 @@ PIPO-FAN (Fang and Yan, TMI 2020) weighs its five maps of logits by attention, a
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -23,6 +25,7 @@ from piecemeal.publishing.trained import Trained
 
 SLICES = 64  # at most, evenly spaced: as many as a panel can show
 BATCH = 8
+OVERLAP = 0.5  # of tiles, where the record of the run says nothing of its prediction
 _SHADE = "#E4E4E4"
 
 
@@ -41,9 +44,10 @@ class Levels:
 
 
 def levels(trained: Trained, scan: PreparedScan) -> Levels:
-    """What the network's attention says of whole slices of a scan with their neighbours.
+    """What the network's attention says of the slices of a scan with their neighbours.
 
-    Raises InputError if the network has no attention.
+    Where it is asked tile by tile to predict them, the mean over the tiles. Raises InputError if
+    the network has no attention.
     """
     import torch
 
@@ -57,16 +61,32 @@ def levels(trained: Trained, scan: PreparedScan) -> Levels:
         )
     image, count = scan.image, len(scan.image)
     planes = np.linspace(0, count - 1, min(count, SLICES)).round().astype(int)
+    tiles, parts = _tiles(trained.settings, image.shape[1:]), []
     with torch.inference_mode():
-        parts = [
-            ask(torch.from_numpy(stacked(image, planes[i : i + BATCH], trained.neighbours)))
-            for i in range(0, len(planes), BATCH)
-        ]
+        for i in range(0, len(planes), BATCH):
+            slices = torch.from_numpy(stacked(image, planes[i : i + BATCH], trained.neighbours))
+            parts.append(sum(ask(slices[:, :, y, x]) for y, x in tiles) / len(tiles))
     weights, shows = torch.cat(parts).float().numpy(), np.asarray(scan.labels).any(axis=(1, 2))
     if scan.geometry.affine[2][2] < 0:  # the first slice is the highest
         weights, planes, shows = weights[::-1], count - 1 - planes[::-1], shows[::-1]
     step = scan.geometry.grid_spacing[0]
     return Levels(weights, planes * step, shows, step)
+
+
+def _tiles(settings: Mapping[str, Any], plane: Sequence[int]) -> list[tuple[slice, slice]]:
+    """Rows and columns of the parts of a plane (y, x) that its prediction is made of."""
+    import torch
+
+    from piecemeal.inference.windows import spans
+    from piecemeal.training.window import crop_sides
+
+    sides = crop_sides(plane, settings["input"].get("crop"))
+    overlap = settings.get("inference", {}).get("overlap", OVERLAP)
+    axes = [
+        [span.inside for span in spans(length, side, overlap, "uniform", torch.device("cpu"))]
+        for length, side in zip(plane, sides, strict=True)
+    ]
+    return list(itertools.product(*axes))
 
 
 def attention_curves(

@@ -112,14 +112,19 @@ def processed(scores: pd.DataFrame, cohorts: Mapping[str, Mapping[str, Any]]) ->
 
 
 def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-    """history.csv of `runs`, with the columns cohort, arm and seed added."""
+    """history.csv of `runs`, with the columns cohort, arm, seed and best_step added.
+
+    best_step, from run.json, is the step whose weights were kept.
+    """
     tables = []
     for entry in runs:
         cohort, *_, name = entry["run"].split("/")
         seed = int(name.split("-")[0].removeprefix("seed"))
         rows = pd.read_csv(folder / entry["run"] / "history.csv")
-        tables.append(rows.assign(cohort=cohort, arm=entry["arm"], seed=seed))
-    return pd.concat(tables, ignore_index=True)
+        best = _read_json(folder / entry["run"] / "run.json")["best_step"]
+        tables.append(rows.assign(cohort=cohort, arm=entry["arm"], seed=seed, best_step=best))
+    # Of what is not trained no step was kept.
+    return pd.concat(tables, ignore_index=True).astype({"best_step": float})
 
 
 def read_records(folder: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from piecemeal.datasets.store import PreparedScan
 from piecemeal.papers import (
     AttentionFigure,
     CaseScores,
+    Comparison,
     FigureBase,
     NotedCurves,
     QualitativeFigure,
@@ -45,7 +46,7 @@ def draw(
     runs: Path,
     prepared: Mapping[str, Path],
 ) -> Figure:
-    """Draw the figure `spec`.
+    """Draw the figure `spec`, of the arms that were run.
 
     table: the one whose columns a figure of case scores shows; given: the parameters all published
     files of the paper share; runs: the folder of all runs; prepared: cohort -> prepared folder.
@@ -56,10 +57,16 @@ def draw(
     phantom = any(sources.is_phantom(record["cohort"]) for record in records)
     note = f"Scale {given['scale']['title']}" + (", built-in phantoms" if phantom else "")
     asked = cohorts_of(spec, {table.key: table} if table else {})
-    shown = [c for c in asked if not cohorts[c]["not_run"]]
+    ran = _that_ran(spec, asked, entries)
+    shown = [c for c, arms in ran.items() if arms]
     if not shown:
-        reasons = [f"{cohorts[c]['title']}: {cohorts[c]['not_run']}" for c in asked]
-        return nothing("; ".join(dict.fromkeys(reasons)), note)
+        why = f"{', '.join(spec.arms)} left out at this scale"
+        reasons = [f"{cohorts[c]['title']}: {cohorts[c]['not_run'] or why}" for c in ran]
+        return nothing("; ".join(reasons), note)
+    if isinstance(spec, Comparison):
+        somewhere = set().union(*ran.values())
+        arms = {arm: heading for arm, heading in spec.arms.items() if arm in somewhere}
+        spec = spec.model_copy(update={"arms": arms})
     if isinstance(spec, TrainingCurves | NotedCurves):
         titles = {c: cohorts[c]["title"] for c in shown}
         histories = collect.read_histories(runs, entries)
@@ -69,6 +76,7 @@ def draw(
     scores = collect.processed(collect.read_scores(runs, entries, cohorts), cohorts)
     if isinstance(spec, CaseScores):
         values = case_values(table, spec.metric, scores)
+        values = values[values["arm"].isin(list(spec.arms))]
         return case_scores(values, spec.arms, spec.metric, note)
     if isinstance(spec, ViewsFigure):
         return _views(spec, given, scores, runs, prepared[spec.cohort], note)
@@ -81,6 +89,14 @@ def draw(
         for title, rows in _examples(spec, cohorts[cohort]["title"], scores, cohort)
     ]
     return example_slices(panels, spec.arms, note)
+
+
+def _that_ran(
+    spec: FigureBase, cohorts: Sequence[str], entries: list[Mapping[str, str]]
+) -> dict[str, set[str]]:
+    """Cohort -> those of the figure's arms that have runs there."""
+    runs = [(entry["run"].split("/")[0], entry["arm"]) for entry in entries]
+    return {c: {arm for cohort, arm in runs if cohort == c and arm in spec.arms} for c in cohorts}
 
 
 def _examples(

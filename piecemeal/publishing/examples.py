@@ -26,7 +26,8 @@ _AS_IS = {"aspect": "auto", "interpolation": "none"}
 class Panel:
     """One slice. Arrays are (y, x); labels are class ids, 1 is the first of `structures`.
 
-    declared: those of the structures that were drawn in this scan; the others are not judged.
+    predictions: of the arms that were run; declared: those of the structures that were drawn in
+    this scan; the others are not judged.
     """
 
     cohort: str
@@ -79,7 +80,8 @@ def example_slices(panels: Sequence[Panel], arms: Mapping[str, str], note: str =
     """Draw one row a panel: image with ground truth, then the prediction of each of `arms`.
 
     Every picture is cropped to what any mask of the row holds, keeps its true proportions, and
-    says the mean Dice of the slice that is shown. `arms` is {name: heading} in column order.
+    says the mean Dice of the slice that is shown. `arms` is {name: heading} in column order; where
+    an arm was not run, its place says so.
     """
     crops = [_region(panel) for panel in panels]
     heights = [_PANEL * _proportion(p, crop) for p, crop in zip(panels, crops, strict=True)]
@@ -96,16 +98,19 @@ def example_slices(panels: Sequence[Panel], arms: Mapping[str, str], note: str =
                 0.1 / width, middle, panel.cohort, rotation=90, va="center", fontweight="bold"
             )
             shown = {"ground truth": panel.reference}
-            shown |= {heading: panel.predictions[arm] for arm, heading in arms.items()}
+            shown |= {heading: panel.predictions.get(arm) for arm, heading in arms.items()}
             for column, (heading, labels) in enumerate(shown.items()):
                 left = _LEFT + column * (_PANEL + _GAP)
-                box = (left / width, bottom / height, _PANEL / width, heights[number] / height)
-                _draw(figure.add_axes(box), panel, labels, crop)
                 centre = (left + _PANEL / 2) / width
                 if number == 0:
                     figure.text(
                         centre, (top + 0.07) / height, heading, ha="center", fontweight="bold"
                     )
+                if labels is None:
+                    figure.text(centre, middle, "not run", ha="center", color=style.FAINT)
+                    continue
+                box = (left / width, bottom / height, _PANEL / width, heights[number] / height)
+                _draw(figure.add_axes(box), panel, labels, crop)
                 if column:
                     dice = slice_dice(labels, panel.reference, panel.judged)
                     under = f"Dice {dice:.3f}"

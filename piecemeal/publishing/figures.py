@@ -24,9 +24,10 @@ def training_curves(
 ) -> Figure:
     """Draw training and validation loss over steps, one panel an arm, one row a cohort.
 
-    `histories` holds the rows of the runs' history.csv with the columns cohort, arm and seed;
-    `cohorts` and `arms` are {name: heading} in order. Faint: the loss of every step; strong: a
-    running mean over a twentieth of the run. Dots: lowest validation loss, the weights kept.
+    `histories` comes from `collect.read_histories`; `cohorts` and `arms` are {name: heading} in
+    order. Faint: the loss of every step; strong: a running mean over a twentieth of the run. Dots:
+    the validation whose weights were kept, which need not be the lowest of all: a method may be
+    watched only from some step on.
     """
     with style.look():
         figure, grid = style.panels(len(cohorts), len(arms), 2.1, 1.75, share=True)
@@ -54,7 +55,7 @@ def training_curves(
 
 
 def _losses(axes: Axes, histories: pd.DataFrame) -> list[int]:
-    """Draw the runs of one panel; return the step of the lowest validation loss of each."""
+    """Draw the runs of one panel; return the step of each whose weights were kept."""
     best = []
     for _, run in histories.sort_values("step").groupby("seed"):
         for column, colour, size in (
@@ -62,11 +63,9 @@ def _losses(axes: Axes, histories: pd.DataFrame) -> list[int]:
             ("validation_loss", _VALIDATION, 1.2),
         ):
             _curve(axes, run, column, colour, size)
-        validated = run.dropna(subset=["validation_loss"])
-        if len(validated):
-            kept = validated.loc[validated["validation_loss"].idxmin()]
-            axes.plot(kept["step"], kept["validation_loss"], "o", color=_VALIDATION, markersize=4)
-            best.append(int(kept["step"]))
+        kept = run[run["step"] == run["best_step"]]
+        axes.plot(kept["step"], kept["validation_loss"], "o", color=_VALIDATION, markersize=4)
+        best += kept["step"].astype(int).tolist()
     return best
 
 
@@ -99,7 +98,7 @@ def noted_curves(
     """Draw what methods noted while they trained, shares from 0 to 1, as `training_curves` does.
 
     `columns` is {column of history.csv: label} in order, one line a column and seed. A panel says
-    so where its arm has none of them.
+    so where its arm has none of them, or was not run.
     """
     colour = style.colours(list(columns))
     # A column that no run of the scale has is not in the table at all.
@@ -118,7 +117,8 @@ def noted_curves(
                 axes.grid(axis="y")
                 axes.set_xlabel("step")
                 if runs[list(columns)].isna().all(axis=None):
-                    axes.text(0.5, 0.5, "notes none of this", transform=axes.transAxes, ha="center")
+                    why = "not run" if runs.empty else "notes none of this"
+                    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center")
                     axes.set_xticks([])
                     axes.set_xlabel("")
             lines[0].set_ylabel(f"{title}\nshare")
@@ -141,7 +141,7 @@ def case_values(table: Table, metric: str, scores: pd.DataFrame) -> pd.DataFrame
     """Scores of the cases as the table's main settings use them, averaged over seeds.
 
     Columns setting, column (its heading), arm, case, value. A missed or invented structure counts
-    as in the table: Dice 0, a distance by the table's policy.
+    as in the table: Dice 0, a distance by the table's policy. Seeds are those of the table as well.
     """
     refuse_without_diagonal(scores)
     measure = next(m for m in table.metrics if m.name == metric)

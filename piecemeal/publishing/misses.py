@@ -163,8 +163,9 @@ def policy(table: Table) -> str:
     if sliced := [metric.name for metric in distances if metric.score == BY_SLICE]:
         counts = ", and a miss the diagonal of its plane" if table.misses == "diagonal" else ""
         said.append(
-            f"{' and '.join(sliced)}, in pixels of the common grid, is the mean over the slices "
-            f"that have the structure in both masks; a scan without any counts as a miss{counts}. "
+            f"{' and '.join(sliced)}, in pixels of one plane at every scale, is the mean over "
+            "the slices that have the structure in both masks; a scan without any counts as a "
+            f"miss{counts}. "
             "Slices in which only one mask has it are left out, which may improve the mean: small "
             "under it, how many of the slices of all cases and seeds that either mask has it in"
         )

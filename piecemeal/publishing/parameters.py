@@ -24,9 +24,10 @@ LARGEST_COMPONENT = "the largest component of every structure kept"
 
 def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
     """What all published files of a paper share: its runs, its cohorts and the scale."""
-    scale = planner.scale(plan.scale)
+    scale, runs = planner.scale(plan.scale), planner.paper(paper).runs
+    ran = {(entry["run"].split("/")[0], entry["arm"]) for entry in plan.papers[paper]}
     cohorts = {}
-    for run in planner.paper(paper).runs:
+    for run in runs:
         cohort = planner.cohort(run.cohort)
         reason = None if run.cohort in scale.cohorts else _why_not(planner, cohort)
         cohorts[run.cohort] = {
@@ -34,6 +35,11 @@ def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
             "structures": cohort.structures,
             "treatment": LARGEST_COMPONENT if cohort.scoring.largest_component else AS_PREDICTED,
             "not_run": reason,
+            "left_out": [
+                one.arm
+                for one in runs
+                if one.cohort == run.cohort and (one.cohort, one.arm) not in ran
+            ],
             "shortened": [] if reason else shortened.of_cohort(planner, plan, run.cohort),
             "training": "" if reason else shortened.training(planner, plan, run.cohort),
         }

@@ -13,11 +13,11 @@ from piecemeal.training_specs import TrainingConfig
 
 
 def of_cohort(planner: Planner, plan: Plan, name: str) -> list[str]:
-    """What is smaller or shorter in a cohort; nothing where the scale changes nothing."""
+    """What is smaller, shorter or otherwise other in a cohort than in its paper."""
     scale = planner.scale(plan.scale)
     change = scale.cohorts[name]
     runs = [run.settings for run in plan.runs.values() if run.settings["cohort"] == name]
-    said = []
+    said = list(change.shortened)
     if change.grid:
         said += _grids(change.grid, planner.cohort(name).grid)
     if change.patch and any(run["input"]["kind"] == "patches" for run in runs):

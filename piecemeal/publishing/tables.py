@@ -61,7 +61,16 @@ def settings(table: Table, scores: pd.DataFrame) -> Iterator[tuple[Half, str, pd
     for half in table.halves:
         for setting, treatment in treatments(half, scores).items():
             chosen = (scores["cohort"] == half.cohort) & (scores["postprocessing"] == treatment)
-            yield half, setting, scores[chosen]
+            part = scores[chosen]
+            yield half, setting, _of_shared_seeds(table, part) if table.shared_seeds else part
+
+
+def _of_shared_seeds(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
+    """Without the seeds of compared arms that another compared arm, which ran, has not."""
+    compared = scores["arm"].isin(table.compared)
+    seeds = [set(of_arm) for _, of_arm in scores[compared].groupby("arm")["seed"]]
+    shared = set.intersection(*seeds) if seeds else set()
+    return scores[~compared | scores["seed"].isin(shared)]
 
 
 def in_column(scores: pd.DataFrame, column: Column) -> pd.DataFrame:
@@ -86,7 +95,7 @@ def build_table(
     way from their printed columns. Their thigh averages, whose columns hold copied and lost
     cells, follow only in part. A table whose `spread` is over runs has the sample's std of each
     seed's mean over cases instead, in the average column of each seed's average, and none for an
-    arm of one seed; arms need not have the same seeds.
+    arm of one seed; arms need not have the same seeds, unless the table says `shared_seeds`.
 
     A missed or invented structure has Dice 0. A distance has a row under its plain name, by the
     table's policy `misses`, and beside it one by every other convention, named after it (module

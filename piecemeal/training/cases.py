@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from piecemeal.datasets.places import Places
 from piecemeal.datasets.store import read_rows
 from piecemeal.errors import InputError
+from piecemeal.labelsets import carries_information
 
 OPEN_FILES = 65536  # as many memory maps as Linux gives a process by default
 
@@ -36,6 +38,11 @@ class Case:
     sets: np.ndarray
     places: Places
     undeclared: tuple[int, ...] = ()
+
+    @cached_property
+    def is_labelled(self) -> bool:
+        """Whether the annotator may have said anything: some set leaves a class out."""
+        return bool(carries_information(self.sets).any())
 
     @cached_property
     def named(self) -> dict[int, int]:
@@ -65,6 +72,19 @@ def load_cases(prepared: Path, annotated: Path, split: str, classes: int) -> lis
     protocols = json.loads((annotated / "sets.json").read_text(encoding="utf-8"))
     tables = {name: _table(members, classes) for name, members in protocols.items()}
     return [_case(row, prepared, annotated, tables[row["protocol"]]) for row in rows]
+
+
+def labelled_cases(cases: Sequence[Case], annotated: Path) -> list[Case]:
+    """Those validation cases of which anything is known; InputError, naming `annotated`, if none.
+
+    A loss of what nobody labelled says nothing, and zero is not a good one.
+    """
+    if not (found := [case for case in cases if case.is_labelled]):
+        raise InputError(
+            f"{annotated / 'cases.csv'}: no case of the split 'validation' is labelled, so nothing "
+            "says which weights to keep; enlarge the split or change the annotation"
+        )
+    return found
 
 
 def _case(row: dict[str, str], prepared: Path, annotated: Path, sets: np.ndarray) -> Case:

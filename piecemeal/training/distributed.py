@@ -54,12 +54,16 @@ class Group:
         finally:
             dist.destroy_process_group()
 
-    def rows(self, batch: int) -> range:
-        """This process's rows of an effective batch; InputError if there are too few rows."""
-        if batch < self.size:
+    def rows(self, batch: int, least: int = 1) -> range:
+        """This process's rows of an effective batch.
+
+        Raises InputError if that are less than the `least` that a process needs.
+        """
+        if batch // self.size < least:
             raise InputError(
-                f"a batch of {batch} cannot be shared by {self.size} processes; start fewer, or "
-                "raise batch_size in the method's file"
+                f"a batch of {batch} cannot be shared by {self.size} processes, of which each "
+                f"needs at least {least}; start at most {max(1, batch // least)}, or raise "
+                "batch_size in the method's file"
             )
         return range(self.rank * batch // self.size, (self.rank + 1) * batch // self.size)
 

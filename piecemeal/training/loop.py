@@ -22,7 +22,7 @@ from piecemeal.errors import InputError
 from piecemeal.provenance import git_state, short_hash
 from piecemeal.training import checkpoint, runtime
 from piecemeal.training.augmentation import Augmentation
-from piecemeal.training.cases import load_cases
+from piecemeal.training.cases import labelled_cases, load_cases
 from piecemeal.training.data import Samples, StepBatches, loader
 from piecemeal.training.distributed import Group, stop_file
 from piecemeal.training.optimisation import Stepper, build_optimiser, learning_rate
@@ -110,10 +110,11 @@ class Training:
         for case in (*data[0], *data[1]):
             self.method.check(case.sets)
         window = Window.of(s["input"], data[0])
-        self.data, self.validation_data = Samples(data[0], window), Samples(data[1], window.whole())
+        watched = labelled_cases(data[1], self.annotated)
+        self.data, self.validation_data = Samples(data[0], window), Samples(watched, window.whole())
         seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
         self.sampler = build_sampler(s["sampler"], data[0], window, s["batch_size"], seed)
-        self.rows = self.group.rows(self.sampler.size)
+        self.rows = self.group.rows(self.sampler.size, self.method.least_rows)
         self.augmentation = Augmentation(s["augmentation"], seed)
         self.state |= {
             "training_samples": len(self.data.every()),
@@ -245,13 +246,8 @@ class Training:
         state["step"] = step + 1
 
     def _forward(self, *arguments: Any, **options: Any) -> Any:
-        with self._autocast():
+        with runtime.autocast(self.device, self.state["precision"]):
             return self.forward(*arguments, **options)
-
-    def _autocast(self) -> torch.autocast:
-        kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-        kind = kinds.get(self.state["precision"])
-        return torch.autocast(self.device.type, kind, enabled=kind is not None)
 
     def _record(self) -> None:
         """A row of the history: the mean loss since the row before."""
@@ -283,12 +279,13 @@ class Training:
     def _validate(self, samples: Samples) -> None:
         """The arm's own loss on the validation split decides which weights are kept.
 
+        Each data set counts the same; scans that the arm's annotation says nothing of are left out.
         The Dice of its structures is written down for analysis only.
         """
         state, size = self.state, self.settings["batch_size"]
         found = validate(
             *(self.network, self.method, samples, size),
-            *(self.group, self.device, self._autocast()),
+            *(self.group, self.device, runtime.autocast(self.device, state["precision"])),
         )
         state["history"][-1] |= {"validation_loss": found.loss, "validation_dice": found.dice}
         if state["step"] <= self.method.watched_from * self.settings["training"]["steps"]:

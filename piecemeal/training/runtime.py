@@ -105,6 +105,12 @@ def _convolution_seconds(dtype: torch.dtype) -> float:
     return min(times)
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """What a network runs in at a `precision`: bfloat16, float16, or nothing special."""
+    kinds = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    return torch.autocast(device.type, kinds.get(precision), enabled=precision in kinds)
+
+
 def peak_memory_mib(device: torch.device) -> float:
     """Peak memory of this process on its device, in MiB."""
     if device.type == "cuda":

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from piecemeal.methods._base import Method
 from piecemeal.training.data import Samples
 from piecemeal.training.distributed import Group
+from piecemeal.training.window import Draw
 
 
 class Watched(NamedTuple):
-    """`loss`: mean over the samples; `dice`: mean over the structures of Dice over all voxels.
+    """`loss`: mean over the data sets of the mean over their samples, so that none counts more for
+    its size; `dice`: mean over the structures of Dice over all voxels.
 
     A structure that neither occurs nor is found does not enter the mean, nor do voxels in which a
     structure is found that the labels of their scan cannot tell from background.
@@ -36,32 +38,46 @@ def validate(
 ) -> Watched:
     """Loss (of the arm's own labels) and Dice (against the full labels) of all `samples`.
 
-    The processes of the group take turns at the batches, so that a batch, and with it a loss that
-    is no mean over samples, is the same for any number of them.
+    A batch is of one data set, and the processes of the group take turns at the batches: so a
+    batch, and with it a loss that is no mean over samples, is the same for any number of them.
     """
     memory_format = memory_format_of(network)
     network.eval()
-    draws = samples.every()
-    batches = [draws[i : i + batch_size] for i in range(0, len(draws), batch_size)]
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    datasets = _by_dataset(samples)
+    batches = [
+        (number, draws[i : i + batch_size])
+        for number, draws in enumerate(datasets)
+        for i in range(0, len(draws), batch_size)
+    ]
+    totals = torch.zeros(len(datasets), dtype=torch.float64, device=device)
     pairs = torch.zeros(method.classes, method.classes, dtype=torch.float64, device=device)
-    for part in batches[group.rank :: group.size]:
+    for number, part in batches[group.rank :: group.size]:
         batch = samples.batch(part).to(device, memory_format)
         with autocast:
             logits = network(batch.images)
-        total += method.loss(logits, batch.codes, batch.sets).detach() * len(part)
+        totals[number] += method.loss(logits, batch.codes, batch.sets).detach() * len(part)
         found = method.probabilities(logits).argmax(dim=1)
         true = samples.labels(part).to(device)
         unknown = samples.undeclared(part, method.classes).to(device)
         found = torch.where((true == 0) & _looked_up(unknown, found), 0, found)
         pairs += _confusion(true, found, method.classes)
     network.train()
-    group.sum(total)
+    group.sum(totals)
     group.sum(pairs)
     voxels = (pairs.sum(0) + pairs.sum(1))[1:]
     dice = 2 * pairs.diag()[1:] / voxels.clamp(min=1)
+    loss = totals.cpu() / torch.tensor([len(draws) for draws in datasets])
     # At least one, so that the mean is a number even where nothing occurs and nothing is found.
-    return Watched(total.item() / len(draws), (dice.sum() / (voxels > 0).sum().clamp(min=1)).item())
+    mean_dice = dice.sum() / (voxels > 0).sum().clamp(min=1)
+    return Watched(loss.mean().item(), mean_dice.item())
+
+
+def _by_dataset(samples: Samples) -> list[list[Draw]]:
+    """All samples, data set by data set, in the order in which the cases come."""
+    found: dict[str, list[Draw]] = {}
+    for draw in samples.every():
+        found.setdefault(samples.cases[draw.case].dataset, []).append(draw)
+    return list(found.values())
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:

@@ -78,6 +78,8 @@ def outputs(network: torch.nn.Module, images: torch.Tensor) -> list[torch.Tensor
     """The logits, and what the network has to say beside them."""
     if hasattr(network, "forward_with_presence"):
         return list(network.forward_with_presence(images))
+    if len(getattr(network, "heads", ())) > 1:
+        return network(images, output="pyramid")
     return [network(images)]
 
 

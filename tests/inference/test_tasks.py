@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from piecemeal import scoring
 from piecemeal.errors import InputError
 from piecemeal.inference import ForwardPasses
 from piecemeal.inference.reader import Reader
@@ -82,6 +83,18 @@ def test_a_pass_for_every_task_gives_the_same_and_costs_more(method):
     assert torch.equal(found, read(method, network, images, [[1]]))
     assert (passes.count, passes.head_count) == (12, 12)
     assert network.calls[:6] == ["features", 2, "features", 0, "features", 1]
+
+
+@pytest.mark.parametrize(("inference", "passes"), [({}, 3), ({"one_pass": False}, 9)])
+def test_the_settings_of_a_run_say_how_often_the_backbone_runs(
+    cohort, settings, monkeypatch, tmp_path, inference, passes
+):
+    """Three slices a scan; both times the heads are asked for three tasks."""
+    given = settings(inference=inference, classes=4)
+    monkeypatch.setattr(scoring, "load_network", lambda *_: TaskNetwork())
+    monkeypatch.setattr(scoring.methods, "load", lambda *_: Tasks(4, TASKS))
+    found = scoring.score_run(given, cohort.prepared, tmp_path / "none", tmp_path).scans
+    assert {(scan["forward_passes"], scan["head_passes"]) for scan in found} == {(passes, 9)}
 
 
 def test_a_network_that_cannot_be_told_a_task_is_refused(method):

@@ -8,7 +8,7 @@ import torch
 from piecemeal import methods, networks
 from piecemeal.errors import InputError
 from piecemeal.methods import _views
-from piecemeal.methods._views import Views, draw_boxes, make_views, strong_view
+from piecemeal.methods._views import Views, draw_boxes, make_views, strong_view, weak_view
 from piecemeal.methods.unimos import Targets, paste
 
 # Drawn or not drawn; of the kidneys the other way round. NOTHING: of an unlabelled case.
@@ -64,6 +64,46 @@ def plain_views(monkeypatch):
     """Strong views are the weak ones: no jitter, no blur, no box."""
     for name in ("JITTER", "BLUR", "CUT"):
         monkeypatch.setattr(_views, name, 0.0)
+
+
+def test_only_unlabelled_images_are_weakly_disturbed(network):
+    """The labelled ones reach the network as they are, in their order."""
+    images, codes, sets = make_batch(3, 3)
+    seen = []
+
+    def forward(given, **options):
+        seen.append(given)
+        return network(given, **options)
+
+    torch.manual_seed(0)
+    unimos().training_loss(forward, images, codes, sets, 0.0)
+    assert torch.equal(seen[0][:3], images[::2])
+    weak, unlabelled = seen[0][3:], images[1::2]
+    assert not torch.equal(weak, unlabelled)
+    torch.manual_seed(0)
+    assert torch.equal(weak, weak_view(unlabelled))
+
+
+@pytest.mark.parametrize(("space", "ways"), [((6, 6), 8), ((6, 4), 4)])
+def test_weak_views_are_flips_and_turns_alike_likely(space, ways):
+    """A square has eight, whatever they are made of, and a rectangle four that fit into it."""
+    torch.manual_seed(0)
+    image = torch.arange(2.0 * space[0] * space[1]).view(1, 2, *space)
+    views = weak_view(image.expand(2000, -1, -1, -1))
+    counts = {}
+    for view in views:
+        assert torch.equal(view[1] - view[0], torch.full(space, float(space[0] * space[1])))
+        assert torch.equal(view.flatten().sort().values, image.flatten())
+        key = tuple(view[0].flatten().int().tolist())
+        counts[key] = counts.get(key, 0) + 1
+    possible = set()
+    for turned in (image[0, 0].rot90(k) for k in range(4)):
+        for way in (turned, turned.flip(0)):
+            if way.shape == space:
+                possible.add(tuple(way.flatten().int().tolist()))
+    assert counts.keys() == possible
+    assert len(possible) == ways
+    assert all(abs(n / 2000 - 1 / ways) < 0.045 for n in counts.values())
 
 
 def test_thresholds_rise_with_the_training():
@@ -188,6 +228,29 @@ def test_loss_by_hand(plain_views):
     assert loss.item() == pytest.approx(0.5 * supervised / 2.8 + 0.5 * unsupervised / 4)
     notes = {name: value.item() for name, value in method.notes.items()}
     assert notes == pytest.approx({"accepted": 0.5, "accepted_pasted": 0.5, "threshold": 0.8})
+
+
+SURE, UNSURE = [0.02, 0.95, 0.02, 0.01], [0.2, 0.6, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("weak", "student", "consistency"), [(SURE, UNSURE, -1.2 * math.log(0.6)), (UNSURE, SURE, 0.0)]
+)
+def test_the_confidence_is_that_of_the_weak_view(plain_views, weak, student, consistency):
+    """Equations 2 and 3 of the paper take that of the strong views, which its text does not."""
+
+    def forward(images, output="segmentation", kept=0):
+        rows = logits_of(weak).expand(len(images), -1, -1, -1)
+        disturbed = logits_of(student).expand(len(images), -1, -1, -1)
+        return disturbed if output == "segmentation" else (rows, disturbed[kept:])
+
+    method = unimos(thresholds=[[0.0, 0.8]], background=0.2, target=1.2)
+    codes, sets = torch.zeros(2, 1, 1, dtype=torch.uint8), torch.stack([LIVER, NOTHING])
+    loss = method.training_loss(forward, torch.zeros(2, 3, 1, 1), codes, sets, 0.0)
+    supervised = -math.log(weak[1])  # a weighted mean
+    assert loss.item() == pytest.approx(0.5 * supervised + 0.5 * consistency)
+    alone = method.training_loss(forward, torch.zeros(1, 3, 1, 1), codes[1:], sets[1:], 0.0)
+    assert (alone.item() > 0) == (consistency > 0)
 
 
 @pytest.mark.parametrize("as_released", [False, True])

@@ -30,7 +30,7 @@ def number(text: str) -> int:
 
 
 def test_the_page_has_counts():
-    assert len(rows()) == 9
+    assert len(rows()) == 12
 
 
 @pytest.mark.parametrize(("name", "images", "logits", "options", "weights"), rows())

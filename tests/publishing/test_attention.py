@@ -26,8 +26,9 @@ class Brightness(nn.Module):
         return torch.stack([bright, 1 - bright], dim=1)
 
 
-def run_of(network, neighbours=1):
-    settings = {"method": "fan", "network": "blind", "input": {"neighbours": neighbours}}
+def run_of(network, neighbours=1, crop=None, **settings):
+    given = {"neighbours": neighbours, "crop": crop}
+    settings |= {"method": "fan", "network": "blind", "input": given}
     return Trained(settings, None, network)
 
 
@@ -64,6 +65,33 @@ def test_the_network_sees_whole_slices_with_their_neighbours():
     assert seen[:, :, 0, 0].flatten().tolist() == pytest.approx(
         [0.1, 0.1, 0.2, 0.1, 0.2, 0.4, 0.2, 0.4, 0.4]
     )
+
+
+def in_columns(brightness, count=3):
+    """A scan of equal slices of 2 rows, the columns of the given brightness."""
+    scan = scan_of([0.0] * count, [0])
+    scan.image = np.tile(np.float32(brightness), (count, 2, 1))
+    return scan
+
+
+@pytest.mark.parametrize(
+    ("inference", "tiles"),
+    [
+        ({}, [(0, 2), (1, 3), (2, 4)]),
+        ({"inference": {"overlap": 0.5}}, [(0, 2), (1, 3), (2, 4)]),
+        ({"inference": {"overlap": 0.0}}, [(0, 2), (2, 4)]),
+    ],
+)
+def test_what_is_predicted_in_tiles_is_asked_tile_by_tile(inference, tiles):
+    """Halves of 4 columns; the rows of a slice are 2, of which a half is 1."""
+    network, columns = Brightness(), [0.1, 0.2, 0.4, 0.8]
+    found = levels(run_of(network, crop=0.5, **inference), in_columns(columns))
+    asked = [columns[slice(*tile)] for tile in tiles] * 2  # in each of both rows
+    assert [seen[0, 1].tolist() for seen in network.seen] == [
+        [pytest.approx(tile)] for tile in asked
+    ]
+    mean = np.mean([np.mean(tile) for tile in asked])
+    assert found.weights == pytest.approx(np.array([[mean, 1 - mean]] * 3))
 
 
 def test_of_many_slices_some_are_asked_the_outermost_among_them():

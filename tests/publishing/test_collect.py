@@ -7,7 +7,12 @@ import pytest
 
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
-from piecemeal.publishing.collect import read_scores, read_training, refuse_other_data
+from piecemeal.publishing.collect import (
+    read_histories,
+    read_scores,
+    read_training,
+    refuse_other_data,
+)
 from piecemeal.publishing.tables import TRAINING
 
 RUN = "heart/complete/slac/seed0-0123456789"
@@ -177,6 +182,19 @@ def test_passes_that_a_method_saves_are_read(tmp_path, scored):
     one_pass = {"seconds_one_pass": 0.2, "forward_passes_one_pass": 4}
     (row,) = read_scores(tmp_path, [scored(scans=[SCAN | one_pass])], COHORTS).to_dict("records")
     assert {key: row[key] for key in one_pass} == one_pass
+
+
+def test_histories_say_which_step_was_kept(tmp_path):
+    entries = []
+    for seed, (best, rows) in enumerate({8: "4,0.1\n8,0.2\n", None: ""}.items()):
+        run = f"heart/complete/slac/seed{seed}-0"
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "run.json").write_text(json.dumps({"best_step": best}))
+        (tmp_path / run / "history.csv").write_text(f"step,validation_loss\n{rows}")
+        entries.append({"arm": "slac", "run": run})
+    columns = ["cohort", "arm", "seed", "step", "best_step"]
+    rows = read_histories(tmp_path, entries)[columns].values.tolist()
+    assert rows == [["heart", "slac", 0, step, 8] for step in (4, 8)]
 
 
 def test_training_time_is_read_once_an_arm(tmp_path):

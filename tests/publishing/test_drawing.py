@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +11,10 @@ import torch
 from piecemeal import methods, networks
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
-from piecemeal.papers import FiguresFile
+from piecemeal.papers import CaseScores, FiguresFile
 from piecemeal.publishing.drawing import draw
 from piecemeal.publishing.trained import middle_scans
+from piecemeal.table_specs import Table
 
 ARMS = {"mos": "blocks/half/mos/seed0-1", "fan": "blocks/half/fan/seed0-2"}
 IMPLEMENTATIONS = {"mos": "unimos", "fan": "pipo_fan"}
@@ -21,6 +23,23 @@ VIEWS = {"kind": "views", "arm": "mos", "cohort": "blocks"}
 ATTENTION = {"kind": "attention", "arms": {"fan": "FAN", "mos": "MOS"}, "cohort": "blocks"}
 NOTED = {"kind": "noted_curves", "arms": {"mos": "MOS", "fan": "FAN"}, "cohorts": ["blocks"]}
 NOTED |= {"columns": {"accepted": "accepted", "threshold": "threshold"}}
+
+
+TABLE = Table.model_validate(
+    {
+        **{"key": "t", "label": "T", "title": "t", "base": "b"},
+        "metrics": [
+            {"name": "DSC", "score": "dice", "unit": "1", "decimals": 3, "better": "higher"}
+        ],
+        "arms": [{"name": arm, "label": arm, "tex": arm} for arm in ARMS],
+        "halves": [
+            {
+                **{"setting": "blocks", "cohort": "blocks"},
+                "columns": [{"name": "left", "heading": "left", "structure": "left"}],
+            }
+        ],
+    }
+)
 
 
 def settings_of(arm, options):
@@ -38,10 +57,10 @@ def leave_run(folder, arm, prepared, options):
     method = methods.load(settings["implementation"], 3, options)
     torch.manual_seed(0)
     network = method.build(lambda out: networks.build("pipo_fan", 3, out, width=2))
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), folder / "weights.pt")
     sources = {"blocks": {"phantom": True, "source": "phantom"}}
-    record = {"config": settings, "cohort": "blocks", "data_sources": sources}
+    record = {"config": settings, "cohort": "blocks", "data_sources": sources, "best_step": 2}
     (folder / "run.json").write_text(json.dumps(record))
     history = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], "validation_loss": [None, 1.0]})
     if arm == "mos":
@@ -51,6 +70,11 @@ def leave_run(folder, arm, prepared, options):
     tested = cases[cases["split"] == "test"][["dataset", "case", "phase"]]
     rows = tested.assign(cohort="blocks", structure="left", status="ok", dice=[0.5, 0.75])
     rows.to_csv(folder / "scores.csv", index=False)
+    for case in tested.itertuples():
+        path = folder / "predictions" / case.dataset / f"{case.case}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reference = PreparedScan(prepared / case.dataset / case.case).reference
+        nib.save(nib.Nifti1Image(np.array(reference).transpose(2, 1, 0), np.eye(4)), path)
     scans = [{**row, "diagonal_mm": 90.0, "forward_passes": 1} for row in tested.to_dict("records")]
     (folder / "scores.json").write_text(json.dumps({"scoring": "s", "scans": scans}))
 
@@ -59,20 +83,22 @@ def leave_run(folder, arm, prepared, options):
 def drawn(tmp_path, cohort):
     """Draws a figure of two runs on blocks."""
 
-    def of(figure, options=None, not_run=None):
+    def of(figure, options=None, not_run=None, ran=tuple(ARMS)):
         (spec,) = FiguresFile.model_validate({"figures": [BASE | figure]}).figures
-        for arm, run in ARMS.items():
+        runs = {} if not_run else {arm: ARMS[arm] for arm in ran}
+        for arm, run in runs.items():
             leave_run(tmp_path / run, arm, cohort.prepared, (options or {}).get(arm, {}))
         about = {"title": "the blocks", "structures": ["left", "right"]}
         about |= {"shortened": [], "training": ""}
         given = {
-            "runs": [{"arm": arm, "run": run, "scoring": "s"} for arm, run in ARMS.items()],
+            "runs": [{"arm": arm, "run": run, "scoring": "s"} for arm, run in runs.items()],
             "cohorts": {"blocks": about | {"treatment": "as predicted", "not_run": not_run}},
             "scale": {"title": "smoke", "notice": "n", "shortened": []},
             "datasets": {"blocks": "Blocks Challenge", "others": "never scored"},
-            "networks": {} if not_run else ARMS,
+            "networks": runs,
         }
-        return draw(spec, None, given, tmp_path, {"blocks": cohort.prepared})
+        table = TABLE if isinstance(spec, CaseScores) else None
+        return draw(spec, table, given, tmp_path, {"blocks": cohort.prepared})
 
     return of
 
@@ -119,14 +145,60 @@ def test_shares_come_from_the_histories(drawn):
     assert second.texts[0].get_text() == "notes none of this"
 
 
-CURVES = {"kind": "training_curves", "arms": {"mos": "MOS"}, "cohorts": ["blocks"]}
+BOTH = {"arms": {"mos": "MOS", "fan": "FAN"}}
+CURVES = BOTH | {"kind": "training_curves", "cohorts": ["blocks"]}
+CASES = BOTH | {"kind": "case_scores", "table": "t", "metric": "DSC"}
+EXAMPLES = BOTH | {"kind": "qualitative", "cohorts": ["blocks"]}
+KINDS = [VIEWS, ATTENTION, NOTED, CURVES, CASES, EXAMPLES]
 
 
-@pytest.mark.parametrize("figure", [VIEWS, ATTENTION, NOTED, CURVES], ids=lambda f: f["kind"])
+@pytest.mark.parametrize("figure", KINDS, ids=lambda f: f["kind"])
 def test_a_cohort_that_is_not_run_says_why(drawn, figure):
     shown = drawn(figure, not_run="private data, phantom only")
     assert not shown.axes
     assert "the blocks: private data, phantom only" in texts(shown)
+
+
+@pytest.mark.parametrize("figure", KINDS, ids=lambda f: f["kind"])
+def test_a_figure_of_arms_that_were_all_left_out_says_so(drawn, figure):
+    arms = {"arm": "mos"} if figure is VIEWS else {"arms": {"mos": "MOS"}}
+    shown = drawn(figure | arms, ran=["fan"])
+    assert not shown.axes
+    assert "the blocks: mos left out at this scale" in texts(shown)
+
+
+def test_curves_are_of_the_arms_that_ran(drawn):
+    for figure in (CURVES, NOTED):
+        (axes,) = drawn(figure, ran=["mos"]).axes
+        assert axes.get_title() == "MOS"
+    (axes,) = drawn(NOTED, ran=["fan"]).axes
+    assert (axes.get_title(), axes.texts[0].get_text()) == ("FAN", "notes none of this")
+
+
+def test_attention_is_that_of_the_arms_that_ran(drawn):
+    (axes,) = drawn(ATTENTION, ran=["mos"]).axes
+    assert axes.get_ylabel() == "MOS\nweight"
+
+
+def test_case_scores_are_those_of_the_arms_that_ran(drawn):
+    for ran in (["fan"], ["mos", "fan"]):
+        (axes,) = drawn(CASES, ran=ran).axes
+        assert [label.get_text() for label in axes.get_xticklabels()] == [
+            BOTH["arms"][arm] for arm in ran
+        ]
+        assert [len(dots.get_offsets()) for dots in axes.collections] == [2] * len(ran)
+
+
+def test_examples_are_those_of_the_arms_that_ran(drawn):
+    figure = drawn(EXAMPLES, ran=["fan"])
+    assert len(figure.axes) == 2
+    assert {"ground truth", "FAN"} <= texts(figure)
+    assert "MOS" not in texts(figure)
+
+
+def test_curves_mark_the_step_that_was_kept(drawn):
+    first, _ = drawn(CURVES).axes
+    assert first.texts[0].get_text() == "kept: step 2"
 
 
 def test_an_arm_that_makes_no_views_is_refused(drawn):

@@ -108,6 +108,14 @@ def test_pictures_say_dice_and_phantom(panel):
     assert {"ground truth", "A", "B", "Dice 1.000", "Dice 0.000", "heart_1", "phantom"} <= said
 
 
+def test_an_arm_that_was_not_run_on_an_anatomy_says_so(panel):
+    figure = example_slices([panel], {"a": "A", "c": "C", "b": "B"})
+    said = [text.get_text() for text in figure.texts]
+    assert {"A", "B", "C"} <= set(said)
+    assert said.count("not run") == 1
+    assert len(figure.axes) == 3
+
+
 def test_an_empty_slice_is_drawn_whole(panel):
     empty = np.zeros_like(panel.reference)
     nothing = Panel("heart", panel.image, empty, {"a": empty}, ["RV"], (1.0, 1.0))

@@ -18,7 +18,7 @@ def histories():
         validation[19::20] = 1.0
         validation[best - 1] = 0.5
         loss = 1 / steps
-        columns = {"step": steps, "loss": loss, "validation_loss": validation}
+        columns = {"step": steps, "loss": loss, "validation_loss": validation, "best_step": best}
         return pd.DataFrame({"cohort": "heart", "arm": arm, "seed": seed, **columns})
 
     return pd.concat([run("a", 0, 40), run("a", 1, 80), run("b_1", 0, 100)])
@@ -31,6 +31,14 @@ def test_curves_mark_the_weights_that_were_kept(histories):
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert [tuple(float(v[0]) for v in dot.get_data()) for dot in dots] == [(40, 0.5), (80, 0.5)]
     assert all(axes.get_yscale() == "log" for axes in figure.axes)
+
+
+def test_a_lower_loss_before_the_method_is_watched_is_not_marked(histories):
+    histories.loc[histories["step"] == 20, "validation_loss"] = 0.1
+    first = figures.training_curves(histories, {"heart": "heart"}, ARMS).axes[0]
+    assert first.texts[0].get_text() == "kept: step 40, 80"
+    dots = [line for line in first.lines if line.get_marker() == "o"]
+    assert [dot.get_ydata().tolist() for dot in dots] == [[0.5], [0.5]]
 
 
 def test_an_arm_without_runs_says_so(histories):
@@ -65,6 +73,13 @@ def test_a_column_that_no_run_has_is_nowhere(histories, noted):
     assert [len(axes.lines) for axes in figure.axes] == [4, 0]
     nowhere = figures.noted_curves(histories, {"heart": "heart"}, ARMS, {"other": "other"})
     assert [axes.texts[0].get_text() for axes in nowhere.axes] == ["notes none of this"] * 2
+
+
+def test_what_was_not_run_is_not_said_to_note_nothing(noted):
+    figure = figures.noted_curves(noted, {"heart": "heart"}, ARMS | {"c": "C"}, NOTED)
+    assert [axes.texts[0].get_text() for axes in figure.axes[1:]] == [
+        *("notes none of this", "not run")
+    ]
 
 
 def test_a_figure_of_nothing_says_why():
@@ -104,6 +119,13 @@ def test_case_values_use_the_main_setting(table, scores):
     kept = scores.assign(postprocessing="largest component", dice=1.0)
     values = figures.case_values(table, "DSC", pd.concat([scores, kept]))
     assert set(values.loc[values["arm"] == "a", "value"]) == {1.0}
+
+
+def test_case_values_are_of_the_seeds_that_all_arms_have_where_the_table_says_so(table, scores):
+    shared = table.model_copy(update={"shared_seeds": True})
+    values = figures.case_values(shared, "DSC", scores)
+    ed = values[values["column"] == "LV (ED)"].set_index(["arm", "case"])["value"]
+    assert ed["a", "acdc/p1"] == pytest.approx(0.8)
 
 
 def test_every_column_gets_a_panel_and_every_case_a_dot(table, scores):

@@ -1,9 +1,11 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from piecemeal.errors import InputError
 from piecemeal.papers import FiguresFile
+from piecemeal.plan import Planner
 from piecemeal.publishing import parameters
 
 BASE = {"title": "t", "caption": "c"}
@@ -42,6 +44,19 @@ def test_other_figures_ask_no_network():
 
 def test_a_cohort_that_is_not_run_has_no_network():
     assert networks("views", RUNS[:1]) == {}
+
+
+def test_arms_that_a_scale_leaves_out_are_named():
+    planner = Planner(Path(__file__).resolve().parents[2])
+    scale = planner.scale("smoke")
+    change = scale.cohorts["liver"].model_copy(update={"leave_out": ["cmu_net", "oracle"]})
+    cohorts = scale.cohorts | {"liver": change}
+    planner.scale = lambda _: scale.model_copy(update={"cohorts": cohorts})
+    plan = planner.plan("smoke")
+    found = parameters.claims(planner, plan)["papers"]
+    assert found["moseley2023"]["cohorts"]["liver"]["left_out"] == ["cmu-net", "oracle"]
+    organs = found["li2023"]["cohorts"]["liver_kidney_spleen"]
+    assert organs["left_out"] == []
 
 
 def test_an_unknown_figure_is_refused():

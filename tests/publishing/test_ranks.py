@@ -69,6 +69,23 @@ def test_an_arm_without_scores_has_no_rank(table, scores):
     assert set(ranks["rank"]) == {1}
 
 
+def test_arms_are_ranked_by_the_seeds_that_all_of_them_have(table, scores):
+    """In seed 1, which b_1 has not, a is better than in the shared one."""
+    ahead = (scores["arm"] == "b_1") & (scores["case"] != "p2")
+    scores.loc[ahead & (scores["phase"] == "ED"), "dice"] = 0.9
+    scores.loc[(scores["arm"] == "b_1") & (scores["case"] == "p2"), "dice"] = 0.62
+    scores.loc[scores["arm"] == "b_1", "status"] = "ok"
+    distances = ["assd_mm", "hd_mm", "hd95_mm"]
+    scores[distances] = scores[distances].fillna(1.0)
+    scores.loc[scores["seed"] == 1, "dice"] = 1.0
+    found = {}
+    for shared in (False, True):
+        ranks = build_ranks(table.model_copy(update={"shared_seeds": shared}), scores)
+        rows = ranks.set_index(["column", "metric", "arm"]).sort_index().loc["LV ED", "DSC"]
+        found[shared] = rows.loc["a", ["rank", "n_seeds"]].tolist()
+    assert found == {False: [1, 2], True: [2, 1]}
+
+
 def test_an_invented_structure_costs_its_rank(table, scored, unpublished):
     """Where the reference has nothing the other arm has no score, and keeps its mean."""
     rows = [(arm, 0, case, "ED", 0.5, 3.0) for arm in ("a", "b_1") for case in ("p1", "p2", "p3")]

@@ -55,9 +55,9 @@ def test_pixels_of_another_size_are_said(place):
     assert "voxels of 4 x 4 instead of 1.36719 x 1.36719 mm" in said
 
 
-def test_at_the_scale_of_the_papers_nothing_is_shortened(place):
-    planner, plan = place("paper", "liver")
-    assert shortened.of_cohort(planner, plan, "liver") == []
+def test_at_the_scale_of_the_papers_only_what_is_written_down_differs(place):
+    planner, plan = place("paper", "liver", shortened=["other scans"])
+    assert shortened.of_cohort(planner, plan, "liver") == ["other scans"]
 
 
 @pytest.mark.parametrize(

@@ -277,11 +277,19 @@ def test_an_arm_without_a_shared_slice_is_never_the_best_where_cases_are_left_ou
     assert best["U-Net"] == [False, True, False]
 
 
+def test_the_footer_says_which_seeds_are_shared(table, scores, published):
+    spec = table.model_copy(update={"shared_seeds": True})
+    some = scores[(scores["arm"] != "cmu") | (scores["seed"] < 2)]
+    rows = build_table(spec, some, published)
+    footer = dict(lay_out(spec, rows, published, Circumstances("demo", {})).footer)
+    assert footer["Size"] == "liver: 3 cases, 2 seeds (nothing: 1 seed)"
+
+
 def test_the_footer_explains(printed):
     footer = dict(printed.footer)
     assert footer["Cells"].startswith("mean (std over runs, of each run's mean over cases;")
     assert footer["Size"] == "liver: 3 cases, 5 seeds (nothing: 1 seed)"
     policy = footer["Empty masks"]
-    assert "HD, in pixels of the common grid, is the mean over the slices" in policy
+    assert "HD, in pixels of one plane at every scale, is the mean over the slices" in policy
     assert "a scan without any counts as a miss, and a miss the diagonal of its plane" in policy
     assert footer["Ranks"].startswith("liver, DSC: CMU-Net 1 (1 to 1), U-Net 2 (2 to 2)")

@@ -108,6 +108,32 @@ def test_an_arm_without_runs_keeps_its_published_numbers(table, scores, publishe
     assert (row["published_mean"], row["n_cases"]) == (0.9, 0)
 
 
+@pytest.fixture
+def shared(table):
+    return table.model_copy(update={"shared_seeds": True})
+
+
+def test_arms_are_compared_by_the_seeds_that_all_of_them_have(shared, scores, published):
+    rows = build_table(shared, scores, published)
+    row = cell(rows, "a", "LV ED", "DSC")
+    assert row["mean"] == pytest.approx((0.8 + 0.6 + 0.95) / 3)  # without seed 1
+    assert (row["n_cases"], row["n_seeds"]) == (3, 1)
+
+
+def test_floors_neither_lose_seeds_nor_take_any(shared, scores, published):
+    first = scores[(scores["arm"] == "a") & (scores["seed"] == 1)]
+    floor = pd.concat([first.assign(arm="floor", seed=seed) for seed in (7, 8)])
+    rows = build_table(shared, pd.concat([scores, floor]), published)
+    assert cell(rows, "floor", "LV ED", "DSC")["n_seeds"] == 2
+    assert cell(rows, "a", "LV ED", "DSC")["n_seeds"] == 1
+
+
+def test_an_arm_that_was_left_out_takes_no_seeds(shared, scores, published):
+    rows = build_table(shared, scores[scores["arm"] == "a"], published)
+    assert cell(rows, "a", "LV ED", "DSC")["n_seeds"] == 2
+    assert cell(rows, "b_1", "LV ED", "DSC")["status"].startswith("not run: left out")
+
+
 def test_a_cohort_without_runs_says_why(table, scores, published):
     rows = build_table(table, scores.iloc[:0], published, {"cardiac": "private data, phantom only"})
     assert len(rows) == 36

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from piecemeal import methods
 from piecemeal.errors import InputError
 from piecemeal.training import distributed
 from piecemeal.training.distributed import Group, launch
@@ -39,7 +40,7 @@ def job(cohort, settings, tmp_path, monkeypatch):
                 **{"optimiser": SGD} | changes,
             ),
             "prepared": str(cohort.prepared),
-            "annotated": str(cohort.annotated["half_merged"]),
+            "annotated": str(cohort.annotated[changes.get("annotation", "half_merged")]),
             "checkpoints": str(folder / "checkpoints"),
             "weights": str(folder / "weights.pt"),
             "history": str(folder / "history.csv"),
@@ -100,6 +101,28 @@ def test_two_processes_stop_together_and_go_on(job):
     assert_alike(whole, resumed)
 
 
+UNIMOS = {
+    **{"implementation": "unimos", "annotation": "half_unlabelled", "network": "pipo_fan"},
+    **{"network_options": {"width": 2}, "sampler": {"name": "alternating", "unlabelled": 0.5}},
+    "input": {"kind": "slices", "neighbours": 1},
+}
+KIU_NET = {
+    **{"implementation": "kiu_net", "annotation": "half", "network": "kiu_net"},
+    **{"network_options": {"width": 2}, "sampler": {"name": "alternating"}},
+}
+
+
+@pytest.mark.parametrize("method", [UNIMOS, KIU_NET], ids=lambda method: method["implementation"])
+def test_two_processes_train_what_takes_several_passes_a_step(job, method):
+    """With the fewest rows; processes that do not meet in every batch norm would never end."""
+    together = run(job("two", batch_size=4 if method is UNIMOS else 2, **method), 2)
+    assert together.record["processes"] == 2
+    assert together.record["steps"] == 6
+    assert together.history["loss"].gt(0).all()
+    for weight in together.weights.values():
+        assert weight.isfinite().all()
+
+
 def test_a_failure_names_the_log(job, cohort):
     wrong = job("wrong", implementation="no_such_method")
     with pytest.raises(InputError, match=r"failed with status 1; .*log says why"):
@@ -117,11 +140,22 @@ def test_processes_share_the_batch(monkeypatch, batch, size, parts):
         assert list(group.rows(batch)) == rows
 
 
-def test_a_batch_too_small_to_share_is_refused():
+@pytest.mark.parametrize(("batch", "least", "most"), [(2, 1, 2), (5, 2, 2), (1, 2, 1)])
+def test_a_batch_too_small_to_share_is_refused(batch, least, most):
     group = Group()
     group.size = 3
-    with pytest.raises(InputError, match="a batch of 2 cannot be shared by 3 processes"):
-        group.rows(2)
+    said = f"a batch of {batch} cannot be shared by 3 processes, .* {least}; start at most {most},"
+    with pytest.raises(InputError, match=said):
+        group.rows(batch, least)
+
+
+@pytest.mark.parametrize("batch", [4, 5, 16])
+def test_every_process_has_rows_of_both_kinds(batch):
+    """Of a batch of which half the rows are unlabelled: else they would wait for each other."""
+    group, least = Group(), methods.load("unimos", 3).least_rows
+    group.size = processes = batch // least
+    for group.rank in range(processes):
+        assert {row % 2 for row in group.rows(batch, least)} == {0, 1}
 
 
 @pytest.mark.parametrize("kind", [torch.nn.BatchNorm2d, torch.nn.BatchNorm3d])

@@ -257,6 +257,26 @@ def test_parts_of_slices_are_trained_on_and_whole_slices_watched(train, monkeypa
     assert training.state["training_samples"] == 12  # slices, whatever part of them is seen
 
 
+def test_unlabelled_scans_are_not_watched(train):
+    training = train(annotation="half_unlabelled")
+    training._build()
+    assert any(not case.is_labelled for case in training.data.cases)
+    assert len(training.validation_data.cases) == 1
+
+
+def test_without_a_labelled_scan_to_watch_a_run_does_not_begin(train):
+    said = r"unlabelled/cases\.csv: no case of the split 'validation' is labelled, .*; enlarge"
+    with pytest.raises(InputError, match=said):
+        train(annotation="unlabelled").run()
+
+
+def test_a_method_says_how_many_rows_a_process_needs(train):
+    training = train(batch_size=5)
+    training.method.least_rows, training.group.size = 3, 2
+    with pytest.raises(InputError, match="each needs at least 3; start at most 1,"):
+        training._build()
+
+
 def test_without_patience_all_steps_are_done(train):
     training = finished(train(training={"steps": 5, "validate_every": 1}))
     assert training.state["step"] == 5

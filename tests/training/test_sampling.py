@@ -234,6 +234,19 @@ class TestForeground:
         one = sampler([make(codes, MERGED)], "foreground", fraction=1)
         assert {draw.corner[0] for draw in draws(one, 300)} == set(range(8))
 
+    def test_by_chance_every_row_throws_its_own_coin(self, make):
+        """Four fifths of a batch of 2, which are no number of its rows."""
+        codes = np.zeros((9, 9, 9))
+        codes[4, 4, 4] = 1
+        options = {"given": patches(1, 1, 1), "fraction": 0.8}
+        one = sampler([make(codes)], "foreground", 2, by_chance=True, **options)
+        hit = np.array([[d.corner == (4, 4, 4) for d in one.at(step)] for step in range(1500)])
+        assert hit.mean(axis=0) == pytest.approx([0.8, 0.8], abs=0.045)
+        both = hit.all(axis=1).mean()
+        assert both == pytest.approx(0.64, abs=0.05)  # one coin for the batch would give 0.8
+        fixed = sampler(one.cases, "foreground", 2, **options)
+        assert all(d.corner == (4, 4, 4) for d in draws(fixed, 100))
+
     @pytest.mark.parametrize("fraction", [-0.1, 1.5])
     def test_a_share_that_is_none_is_refused(self, cases, fraction):
         with pytest.raises(InputError, match=f"sampler: fraction: {fraction} given, expected"):
@@ -275,6 +288,15 @@ class TestAlternating:
         for step in range(6):
             nothing = [row for row, draw in enumerate(one.at(step)) if draw.case in (2, 5)]
             assert nothing == rows
+
+    def test_unlabelled_rows_are_of_the_data_set_whose_turn_it_is(self, patchwork):
+        one = sampler(patchwork, "alternating", 8, unlabelled=0.5)
+        for step in range(6):
+            labelled, unlabelled = (
+                {patchwork[draw.case].dataset for draw in one.at(step)[first::2]}
+                for first in (0, 1)
+            )
+            assert labelled == unlabelled == {"ab"[step % 2]}
 
     def test_unlabelled_rows_are_from_the_middle_or_from_anywhere(self, patchwork):
         for middle, slices in (
@@ -394,7 +416,7 @@ def test_an_unknown_sampler_is_refused(cases):
     ("settings", "message"),
     [
         ({"name": "epochs", "fraction": 1}, r"epochs takes \[\] .*, found \['fraction'\]"),
-        ({"name": "foreground"}, r"foreground takes \['fraction'\] .*, found \[\]"),
+        ({"name": "foreground"}, r"foreground takes \['by_chance', 'fraction'\] .*, found \[\]"),
         (
             {"name": "modality_dataset_class", "share": 1},
             r"takes \['background'\] \(needed: \[\]\), found \['share'\]",

@@ -28,8 +28,10 @@ def test_dry_run_needs_neither_torch_nor_network(project, tmp_path):
 
 
 def test_jobs_of_the_smoke_scale(project):
-    # kemnitz2018: two cohorts; four arms, a floor and a ceiling each; three annotations each. Data
-    # of all cohorts are prepared and shown.
+    # Data of all cohorts are prepared and shown. kemnitz2018: two cohorts; four arms, a floor and a
+    # ceiling each; three annotations each. moseley2023: four arms with two seeds, a floor and a
+    # ceiling; one annotation. li2023: six arms, a floor and a ceiling; two annotations.
+    runs, annotations = 2 * 6 + (4 * 2 + 2) + 8, 2 * 3 + 1 + 2
     scale = yaml.safe_load((project.folder / "config/scales/smoke.yaml").read_text())
     cohorts = len(scale["cohorts"])
     jobs = project.planned_jobs()
@@ -40,9 +42,9 @@ def test_jobs_of_the_smoke_scale(project):
     assert {rule: jobs[rule] for rule in ("fetch", "prepare", "annotate", "train", "score")} == {
         "fetch": len(scale["sources"]),
         "prepare": cohorts,
-        "annotate": 6,
-        "train": 12,
-        "score": 12,
+        "annotate": annotations,
+        "train": runs,
+        "score": runs,
     }
 
 

@@ -32,7 +32,7 @@ def results(finished):
 
 def test_every_run_has_its_files(results):
     folders = sorted(p.parent for p in results.glob("runs/*/*/*/*/run.json"))
-    assert len(folders) == 12
+    assert len(folders) == 30
     for folder in folders:
         record = json.loads((folder / "run.json").read_text())
         assert record.keys() >= RECORD
@@ -41,7 +41,8 @@ def test_every_run_has_its_files(results):
         history = pd.read_csv(folder / "history.csv")
         assert list(history.columns[:4]) == ["step", "loss", "lr", "seconds"]
         assert (folder / "weights.pt").stat().st_size > 0
-        assert len(list(folder.glob("predictions/*/*.nii.gz"))) in (2, 4)  # phases of two patients
+        scans = {"cardiac": 4, "thigh": 2, "liver": 1, "liver_kidney_spleen": 3}
+        assert len(list(folder.glob("predictions/*/*.nii.gz"))) == scans[record["cohort"]]
 
 
 def test_predictions_lie_in_the_space_of_their_scan(finished, results):
@@ -82,6 +83,43 @@ def test_table_and_its_printed_forms(results):
         assert "phantom" in text.lower()
 
 
+@pytest.mark.parametrize(
+    ("table", "method", "column", "metric", "published"),
+    [
+        ("moseley2023_table1", "cmu-net", "liver", "DSC", 0.8984),
+        ("moseley2023_table1", "u-net", "liver", "HD", 15.7667),
+        ("li2023_table1", "unimos", "kidney", "DSC", 86.20),
+        ("li2023_table1", "dodnet", "average", "DSC", 89.43),
+        ("li2023_table1", "kiu-net", None, "testing time", 8.57),
+    ],
+)
+def test_published_numbers_stand_beside_ours(results, table, method, column, metric, published):
+    rows = pd.read_csv(results / f"tables/{table}.csv")
+    here = rows["column"].isna() if column is None else rows["column"] == column
+    row = rows[here & (rows["method"] == method) & (rows["metric"] == metric)]
+    assert row["published_mean"].item() == published
+    assert row["mean"].notna().item()
+
+
+def test_passes_of_the_network_are_those_of_the_published_protocols(results):
+    """A scan of 20 slices: 4 tiles a slice, 3 networks a slice, 8 mirrored windows and 3 tasks."""
+    rows = pd.read_csv(results / "tables/li2023_cost.csv").set_index(["method", "metric"])["mean"]
+    assert rows["pipo-fan", "forward passes"] == rows["unimos", "forward passes"] == 4 * 20
+    assert rows["kiu-net", "forward passes"] == 3 * 20
+    # Windows of 8 slices at steps of 4, as large as the plane.
+    assert rows["dodnet", "forward passes"] == 4 * 8 * 3
+    assert rows["dodnet", "forward passes, one for all organs"] == 4 * 8
+
+
+def test_what_unimos_notes_is_in_its_history(results):
+    for method in ("unimos", "unimos_as_released"):
+        (path,) = results.glob(f"runs/liver_kidney_spleen/half_unlabelled/{method}/*/history.csv")
+        history = pd.read_csv(path)
+        assert history["threshold"].between(0.7, 0.9).all()
+        assert history["accepted"].between(0, 1).all()
+    assert (history["accepted_pasted"] == 0).all()  # as released
+
+
 def test_claims_are_tested(results):
     claims = pd.read_csv(results / "claims.csv")
     assert ",".join(claims.columns) == CLAIMS
@@ -101,6 +139,8 @@ def test_figures_are_there_as_png_and_svg(results):
     names = {p.name for p in (results / "figures").iterdir()}
     assert {"kemnitz2018_figure2.png", "kemnitz2018_figure2.svg"} <= names
     assert {"kemnitz2018_training.png", "kemnitz2018_training.svg"} <= names
+    assert {"li2023_views.png", "li2023_acceptance.png", "li2023_attention.png"} <= names
+    assert "moseley2023_figure2.png" in names
 
 
 def test_dvc_has_nothing_to_do_after_the_workflow(finished_copy):

@@ -20,7 +20,9 @@ def main(job) -> None:
         scores = read_scores(runs, given["runs"], given["cohorts"])
         scores = processed(scores, given["cohorts"])
         cohorts = {name: cohort["not_run"] for name, cohort in given["cohorts"].items()}
-        tested.append(evaluate_claims(paper, load_claims(Path(path)), scores, cohorts))
+        left_out = {name: cohort["left_out"] for name, cohort in given["cohorts"].items()}
+        claims = load_claims(Path(path))
+        tested.append(evaluate_claims(paper, claims, scores, cohorts, left_out))
     write_text(Path(job.output.claims), pd.concat(tested).to_csv(index=False))
 
 
