@@ -72,10 +72,11 @@ class AnnotationConfig(Strict):
     description: str = Field(description="one line for tables and report")
     half1: Protocol | None = Field(description="protocol of the first half; null drops it")
     half2: Protocol | None = Field(description="protocol of the second half; null drops it")
-    known: Literal["declared", "present"] = Field(
+    known: Literal["declared", "present", "all"] = Field(
         "declared",
         description="which structures a voxel without a label is known not to be: those that the "
-        "data set declares, or only those that occur in the scan (Chen et al. 2024, released code)",
+        "data set declares, only those that occur in the scan (Chen et al. 2024, released code), "
+        "or all of the cohort (multichannel baseline of Anand et al. 2024)",
     )
 
 
@@ -150,7 +151,10 @@ class Counts(Strict):
 
 
 class SplitConfig(Strict):
-    """Which patients train, validate and test: counts, a committed file, or the publisher's."""
+    """Which patients train, validate and test: counts, a committed file, or the publisher's.
+
+    With `file` and `official` the file decides for the data sets that it has rows of.
+    """
 
     seed: int = Field(description="seed of the split and of the halves")
     train: PositiveInt | None = Field(None, description="patients of each data set to train on")
@@ -171,14 +175,23 @@ class SplitConfig(Strict):
     def _one_way(self) -> SplitConfig:
         counts = (self.train, self.validation, self.test)
         if (self.file or self.official) and (any(counts) or self.datasets):
-            raise ValueError("give `file`, `official` or counts, only one of them")
-        if self.file and self.official:
-            raise ValueError("give `file` or `official`, not both")
+            raise ValueError("give counts, or `file` and `official`, not both")
         if not (self.file or self.official) and not all(counts):
             raise ValueError("give `train`, `validation` and `test`, a `file`, or `official: true`")
         if self.validation_share and not self.file:
             raise ValueError("`validation_share` goes with a `file`")
         return self
+
+
+class TransitionConfig(Strict):
+    """How a scan is cut into tasks (Anand et al. 2024, section 3.1, without numbers)."""
+
+    margin: int = Field(
+        2, ge=0, description="slices taken off both ends of the run that shows one task alone"
+    )
+    least: PositiveInt = Field(
+        1, description="slices that must be left for a scan to be a case of the task"
+    )
 
 
 class CohortConfig(Strict):
@@ -189,6 +202,12 @@ class CohortConfig(Strict):
     structures: list[str] = Field(min_length=1, description="class ids 1, 2, ... in this order")
     merged: dict[str, list[str]] = Field(
         {}, description="structure of the cohort -> structures of the data sets that make it up"
+    )
+    tasks: dict[Name, Annotated[list[str], Field(min_length=1)]] = Field(
+        {}, description="task -> its structures; a scan is a case of each task that it shows"
+    )
+    transition: TransitionConfig | None = Field(
+        None, description="slices between tasks, which belong to none; only with tasks"
     )
     orientation: Literal["file", "canonical"] = Field(
         description="voxel order: the file's, or turned so that z runs up, y back and x to the left"
@@ -214,6 +233,21 @@ class CohortConfig(Strict):
             raise ValueError(f"unknown structures {unknown}; allowed: {self.structures}")
         if unknown := sorted(set(self.split.datasets) - set(self.datasets)):
             raise ValueError(f"split.datasets: unknown {unknown}; allowed: {self.datasets}")
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_share_out_the_structures(self) -> CohortConfig:
+        if not self.tasks:
+            if self.transition:
+                raise ValueError("transition: goes with `tasks` only")
+            return self
+        given = [name for names in self.tasks.values() for name in names]
+        if unknown := sorted(set(given) - set(self.structures)):
+            raise ValueError(f"tasks: unknown structures {unknown}; allowed: {self.structures}")
+        if wrong := [name for name in self.structures if given.count(name) != 1]:
+            raise ValueError(f"tasks: {wrong} must be in one task each, in none twice")
+        if self.orientation != "canonical":
+            raise ValueError("tasks: take axial slices, and these `orientation: canonical`")
         return self
 
     def parts(self) -> dict[str, list[str]]:

@@ -62,6 +62,10 @@ class CohortScale(Strict):
     )
     shortened: list[str] = Field([], description="what else differs from the papers' settings")
     leave_out: list[Name] = Field([], description="methods that are not run at this scale")
+    mirrors: bool = Field(
+        True,
+        description="whether predictions are averaged over flips where a method's file says so",
+    )
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
         None, description="voxels along z, y and x of methods that learn from patches"
     )

@@ -99,7 +99,7 @@ class Planner(DataPlanner):
         plan.runs[key] = run
         of_score = {k: v for k, v in decides.items() if k != "training"} | {
             "run": run.hash,
-            "inference": method.inference.model_dump(),
+            "inference": method.inference.model_dump() | ({} if change.mirrors else {"flips": []}),
             "largest_component": cohort.scoring.largest_component,
             "slices": cohort.scoring.slices,
         }

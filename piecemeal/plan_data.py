@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from piecemeal import config as c
-from piecemeal.cohort_specs import CohortConfig
+from piecemeal.cohort_specs import CohortConfig, TransitionConfig
 from piecemeal.dataset_specs import UNPACKED, DatasetConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperFolder, PaperRun, load_paper
@@ -212,6 +212,9 @@ class DataPlanner:
             },
             "split": split,
         }
+        if cohort.tasks:
+            transition = cohort.transition or TransitionConfig()
+            decides |= {"tasks": cohort.tasks, "transition": transition.model_dump(mode="json")}
         plan.prepared[name] = self._unit(decides, *modules)
         return plan.prepared[name]
 

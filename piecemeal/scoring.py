@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from piecemeal import methods
@@ -26,6 +25,7 @@ from piecemeal.evaluation.slices import slice_distances
 from piecemeal.inference import ForwardPasses, predict, warm_up
 from piecemeal.methods._base import Method, TaskConditioned
 from piecemeal.training.results import load_network
+from piecemeal.training.runtime import prepare_process
 from piecemeal.training.validation import memory_format_of
 
 log = logging.getLogger(__name__)
@@ -65,13 +65,13 @@ def score_run(
     slices or windows that the network (of a task-conditioned one: its backbone) evaluated for it,
     `head_passes` those that its task heads did.
     """
-    torch.set_num_threads(threads)
+    # As in training: without its allocator a prediction spends most of its time on page faults.
+    device = prepare_process(threads)
     method = methods.load(
         settings["implementation"], settings["classes"], settings["method_options"]
     )
     if isinstance(method, TaskConditioned):
         method.one_pass = settings.get("inference", {}).get("one_pass", method.one_pass)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = None
     if method.trained:
         network = load_network(settings, method, weights)

@@ -180,6 +180,53 @@ def test_unknown_structure_in_the_scoring(cohort):
     refused(cohort, CohortConfig, "'atrium'")
 
 
+RIGHT, MYOCARDIUM, LEFT = "right ventricle", "myocardium", "left ventricle"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ({"right": [RIGHT], "left": [LEFT, "atrium"]}, "tasks: unknown structures ['atrium']"),
+        ({"right": [RIGHT], "left": [LEFT]}, "tasks: ['myocardium'] must be in one task each"),
+        (
+            {"right": [RIGHT, MYOCARDIUM], "left": [MYOCARDIUM, LEFT]},
+            "tasks: ['myocardium'] must be in one task each",
+        ),
+        ({"all": [RIGHT, RIGHT, MYOCARDIUM, LEFT]}, "tasks: ['right ventricle'] must be in one"),
+        ({"right": [], "left": [RIGHT, MYOCARDIUM, LEFT]}, "key 'tasks.right'"),
+        ({"Right": [RIGHT, MYOCARDIUM, LEFT]}, "key 'tasks.Right"),
+    ],
+)
+def test_every_structure_is_in_one_task(cohort, tasks, said):
+    refused(cohort | {"orientation": "canonical", "tasks": tasks}, CohortConfig, said)
+
+
+def test_tasks_take_axial_slices(cohort):
+    tasks = {"heart": [RIGHT, MYOCARDIUM, LEFT]}
+    refused(cohort | {"tasks": tasks}, CohortConfig, "tasks: ", "`orientation: canonical`")
+    validate(cohort | {"tasks": tasks, "orientation": "canonical"}, CohortConfig, "cohort.yaml")
+
+
+def test_slices_between_tasks_take_tasks(cohort):
+    refused(cohort | {"transition": {"margin": 1}}, CohortConfig, "transition: goes with `tasks`")
+    with_tasks = cohort | {
+        "orientation": "canonical",
+        "tasks": {"heart": [RIGHT, MYOCARDIUM, LEFT]},
+    }
+    for wrong in ({"margin": -1}, {"least": 0}):
+        key = next(iter(wrong))
+        refused(with_tasks | {"transition": wrong}, CohortConfig, f"key 'transition.{key}'")
+
+
+def test_counts_of_a_split_go_with_nothing_else(cohort):
+    counts = {"train": 1, "validation": 1, "test": 1}
+    for other in ({"official": True}, {"file": "anand2024"}):
+        split = {"seed": 1, **counts, **other}
+        refused(cohort | {"split": split}, CohortConfig, "give counts, or `file` and `official`")
+    both = {"seed": 1, "official": True, "file": "anand2024", "validation_share": 0.1}
+    validate(cohort | {"split": both}, CohortConfig, "cohort.yaml")
+
+
 def test_unknown_kind_of_annotation(cohort):
     cohort["annotations"]["half"]["half1"] = {"kind": "scribbles"}
     refused(cohort, CohortConfig, "annotations.half.half1", "super_label", "scribbles")

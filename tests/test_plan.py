@@ -200,6 +200,34 @@ def test_split_changes_all_but_the_raw_data(place):
         assert difference[stage] == of_cohort(hashes(before)[stage], "thigh") != set()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["transition"].update(margin=3),
+        lambda c: c["transition"].update(least=5),
+        lambda c: c["tasks"].update(chest=["lung"], arms=["scapula", "humerus", "clavicula"]),
+    ],
+)
+def test_tasks_and_what_lies_between_change_their_cohort_only(place, change):
+    before = place.plan()
+    place.change("cohorts/anatomy.yaml", change)
+    difference = changed(before, place.plan())
+    assert difference["prepared"] == {"anatomy"}
+    assert difference["raw"] == set()
+
+
+def test_tasks_without_a_word_on_transition_have_its_defaults(place):
+    before = place.plan()
+    place.change("cohorts/anatomy.yaml", lambda c: c.pop("transition"))
+    assert hashes(place.plan()) == hashes(before)
+
+
+def test_a_cohort_without_tasks_says_nothing_of_them(place):
+    for name, unit in place.plan().prepared.items():
+        said = {"tasks", "transition"} & unit.settings.keys()
+        assert said == ({"tasks", "transition"} if name.startswith("anatomy") else set())
+
+
 def test_an_annotation_changes_its_own_runs_only(place):
     def merge_two(cohort):
         cohort["annotations"]["half_merged"]["half2"]["merged"] = [["quadriceps", "flexors"]]

@@ -29,6 +29,7 @@ COLUMNS = [
     "case",
     "modality",
     "phase",
+    "task",
     "split",
     "half",
     "undeclared",
@@ -57,8 +58,9 @@ def annotate(
     structures: class 1, 2, ... of the cohort. halves gives the protocol of half 1 and of half 2 of
     the patients: {"kind": ...} with the settings of SETTINGS, or None to drop these cases. Which
     slices a scan of `sparse_slices` keeps depends on the protocol's seed and the scan alone.
-    known: "declared" or "present", the structures of a scan that a voxel without a label is known
-    not to be; it may be each of the others, whatever the protocol (`annotations.as_declared`).
+    known: "declared", "present" or "all", the structures of a scan that a voxel without a label is
+    known not to be; it may be each of the others, whatever the protocol
+    (`annotations.as_declared`).
     Raises InputError on an unknown protocol, one of its settings missing or unknown, or class ids
     out of range.
     """
@@ -67,10 +69,12 @@ def annotate(
     kinds = {half: _named(half, halves) for half in (1, 2) if halves.get(half)}
     cases = read_cases(prepared)
     cases = cases[cases["split"].isin(["train", "validation"]) & cases["half"].isin(kinds)]
+    every = list(range(1, len(structures) + 1))
     protocols, undeclared, tables = [], [], {}
     for row in cases.itertuples():
         place = Path(row.dataset) / row.scan
-        drawn = names_to_ids(getattr(row, known), structures)
+        declared = names_to_ids(row.declared, structures)
+        drawn = every if known == "all" else names_to_ids(getattr(row, known), structures)
         others = _others(drawn, structures)
         protocol = kinds[row.half] + (f"_without_{'_'.join(others)}" if others else "")
         annotation = as_declared(
@@ -83,7 +87,6 @@ def annotate(
         # The table depends on the protocol only, so every scan of the protocol gives the same.
         tables[protocol] = [np.flatnonzero(members).tolist() for members in annotation.sets]
         protocols.append(protocol)
-        declared = names_to_ids(row.declared, structures)
         undeclared.append(";".join(_others(declared, structures)))
     cases = cases.assign(protocol=protocols, undeclared=undeclared)[COLUMNS]
     write_text(folder / "sets.json", json.dumps(tables, indent=1))

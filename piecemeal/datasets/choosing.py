@@ -11,6 +11,7 @@ from piecemeal.datasets import layouts
 from piecemeal.datasets.scans import BadCase, CaseFiles
 from piecemeal.datasets.splits import (
     carve_validation,
+    datasets_in,
     publishers_split,
     read_split,
     split_cases,
@@ -30,7 +31,7 @@ def split_patients(
 ) -> pd.DataFrame:
     """Columns case, split, half of the patients of one data set. theirs: the publisher's split."""
     seed = split["seed"]
-    if split.get("official"):
+    if by_publisher(dataset, split):
         return with_halves(publishers_split(theirs, patients), seed)
     if split.get("file"):
         chosen = source.get("patients") is not None or source.get("limit") is not None
@@ -45,6 +46,13 @@ def split_patients(
     own = split.get("datasets", {}).get(dataset)
     counts = own or {key: split[key] for key in ("train", "validation", "test")}
     return split_cases(patients, seed, **counts)
+
+
+def by_publisher(dataset: str, split: dict[str, Any]) -> bool:
+    """Whether a data set is split as it comes: `official`, and no `file` that has rows of it."""
+    if not split.get("official"):
+        return False
+    return not split.get("file") or dataset not in datasets_in(Path(split["file"]))
 
 
 def settings_of(
@@ -76,13 +84,12 @@ def check_cohort(
     wanted = {part for parts in structures.values() for part in parts}
     labelled: set[str] = set()
     for dataset, source in sorted(sources.items()):
-        sides = source["sides"]
+        sides, own = source["sides"], labelled_by(source)
         if sides and orientation != "canonical":
             raise InputError(
                 f"data set {dataset} has {sorted(sides)} to be split into left and right, which "
                 "takes `orientation: canonical` in config/cohorts"
             )
-        own = {side for _, name in source["labels"] for side in sides.get(name, [name])}
         if not own & wanted:
             raise InputError(
                 f"data set {dataset} labels none of {sorted(wanted)}, only {sorted(own)}; correct "
@@ -94,6 +101,12 @@ def check_cohort(
             f"no data set of the cohort labels {absent}, only {sorted(labelled)}; correct the "
             "names, or leave the structures out of the cohort in config/cohorts"
         )
+
+
+def labelled_by(source: dict[str, Any]) -> set[str]:
+    """The structures that a data set labels, the sides of those that it merges among them."""
+    sides = source["sides"]
+    return {side for _, name in source["labels"] for side in sides.get(name, [name])}
 
 
 def usable_cases(dataset: str, source: dict) -> tuple[list[CaseFiles], list[BadCase]]:

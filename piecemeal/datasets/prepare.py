@@ -13,18 +13,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from piecemeal.datasets.choosing import check_cohort, settings_of, split_patients, usable_cases
+from piecemeal.datasets.choosing import (
+    by_publisher,
+    check_cohort,
+    labelled_by,
+    settings_of,
+    split_patients,
+    usable_cases,
+)
 from piecemeal.datasets.leakage import find_twins, separate
-from piecemeal.datasets.prepare_scan import Job, prepare_scan
+from piecemeal.datasets.prepare_scan import Job, Prepared, prepare_scan
 from piecemeal.datasets.splits import choose_patients
 from piecemeal.datasets.store import PreparedScan
+from piecemeal.datasets.tasks import tasks_with
 from piecemeal.errors import InputError
 from piecemeal.provenance import locked, write_text
 
 log = logging.getLogger(__name__)
 
 COLUMNS = [
-    *("dataset", "scan", "case", "modality", "phase", "group", "split", "half"),
+    *("dataset", "scan", "case", "modality", "phase", "task", "group", "split", "half"),
     *("slices", "spacing_z", "spacing_y", "spacing_x", "fov_z", "fov_y", "fov_x"),
     *("declared", "present", "volumes_ml", "notes", "patient", "source_sha256"),
 ]
@@ -40,6 +48,8 @@ def prepare(
     split: dict[str, Any],
     workers: int = 1,
     code: str = "",
+    tasks: dict[str, list[str]] | None = None,
+    transition: dict[str, int] | None = None,
 ) -> pd.DataFrame:
     """Prepare every scan of the sources into `folder` (see store.py); returns its cases.csv.
 
@@ -50,14 +60,16 @@ def prepare(
     "modality", "other_modality" as in dataset_specs}}.
     structures: class 1, 2, ... of the cohort -> structures of the data sets that make it up.
     orientation, grid, intensity, split: as in cohort_specs; split["file"] is a path. code: a hash
-    of the code that prepares.
+    of the code that prepares. tasks, transition: as in cohort_specs; with tasks a scan is stored in
+    parts `<scan>_<task>`, one for each task that it shows (tasks.py), of the same patient.
 
     A scan that is there already, from the same files with the same settings and code, is not
     touched; one that lies in another folder of the cohort (beside this one, <cohort>-<hash>) is
     linked. One bad scan does not stop the others: all are tried, then InputError lists the bad
     ones.
     Raises InputError too if the split asks for patients that are not there, if `patients` or
-    `exclude` name such, if a data set labels no structure of the cohort or no data set labels one.
+    `exclude` name such, if a data set labels no structure of the cohort or no data set labels one,
+    or if no scan shows one of the tasks.
     A second process on the same folder waits for the first.
     """
     with locked(folder):
@@ -69,16 +81,19 @@ def prepare(
             "grid": grid,
             "code": code,
         }
+        if tasks:
+            of_cohort |= {"tasks": tasks, "transition": transition}
         jobs, splits, bad = _plan(folder, sources, of_cohort, intensity, split)
         outcomes = _run(jobs, workers)
-        rows = [row for row, _ in outcomes if row]
         bad += [
             (job.dataset, job.case.scan, reason)
             for job, (_, reason) in zip(jobs, outcomes, strict=True)
             if reason
         ]
         if bad:
-            raise InputError(_explain(bad, len(rows)))
+            raise InputError(_explain(bad, sum(not reason for _, reason in outcomes)))
+        rows = _rows(jobs, [prepared for prepared, _ in outcomes])
+        _check_tasks(tasks or {}, rows)
         for row in rows:
             row |= splits[row["dataset"]].loc[row["case"]].to_dict()
         table = pd.DataFrame(rows, columns=COLUMNS).astype({"half": "Int64"})
@@ -100,8 +115,10 @@ def _plan(
     splits, bad = {}, []
     cohort = folder.name.rpartition("-")[0]
     relatives = set(folder.parent.glob(f"{cohort}-*")) - {folder} if cohort else set()
+    tasks, structures = of_cohort.get("tasks", {}), dict(of_cohort["structures"])
     for dataset, source in sorted(sources.items()):
         cases, bad_cases = usable_cases(dataset, source)
+        shown = tasks_with(labelled_by(source), tasks, structures)
         patients = choose_patients(dataset, source, {one.case for one in (*cases, *bad_cases)})
         theirs = {one.case: one.split for one in cases}
         try:
@@ -115,12 +132,29 @@ def _plan(
                 settings = settings_of(dataset, source, case, intensity) | of_cohort
                 place = Path(dataset, case.scan)
                 where = (Path(source["root"]), folder / place)
-                near = tuple(other / place for other in relatives if (other / place).exists())
-                jobs.append(Job(dataset, case, *where, json.loads(json.dumps(settings)), near))
+                near = tuple(other / place for other in relatives if (other / dataset).exists())
+                settings = json.loads(json.dumps(settings))
+                jobs.append(Job(dataset, case, *where, settings, near, shown))
         # Nobody says of a bad patient which part of the publisher's split it is in.
-        asked = set(patients if split.get("official") else splits[dataset].index)
+        asked = set(patients if by_publisher(dataset, split) else splits[dataset].index)
         bad += [(dataset, b.scan, b.reason) for b in bad_cases if b.case in asked]
     return jobs, splits, bad
+
+
+def _rows(jobs: list[Job], outcomes: list[Prepared]) -> list[dict[str, Any]]:
+    """The rows of all scans; what is no case of its task is told."""
+    for job, prepared in zip(jobs, outcomes, strict=True):
+        for name, reason in prepared.left_out:
+            log.info("%s/%s is left out: %s", job.dataset, name, reason)
+    return [row for prepared in outcomes for row in prepared.rows]
+
+
+def _check_tasks(tasks: dict[str, list[str]], rows: list[dict[str, Any]]) -> None:
+    if absent := sorted(tasks.keys() - {row["task"] for row in rows}):
+        raise InputError(
+            f"no scan is a case of {absent}: none shows enough slices of it and of no other task; "
+            "take less away (`transition` in config/cohorts), or add scans"
+        )
 
 
 def _separated(folder: Path, table: pd.DataFrame, keep: bool) -> pd.DataFrame:
@@ -129,7 +163,8 @@ def _separated(folder: Path, table: pd.DataFrame, keep: bool) -> pd.DataFrame:
     keep: leave these in, and only say so.
     """
     prints = []
-    for row in table.itertuples():
+    # All parts of a scan have the fingerprint of the whole.
+    for row in table.drop_duplicates(["dataset", "case", "phase"]).itertuples():
         scan = PreparedScan(folder / row.dataset / row.scan)
         coarse = np.load(scan.folder / "coarse.npy")
         prints.append(((row.dataset, row.case), scan.record["fingerprint"], coarse))
@@ -142,7 +177,7 @@ def _separated(folder: Path, table: pd.DataFrame, keep: bool) -> pd.DataFrame:
     return separated[COLUMNS]
 
 
-def _run(jobs: list[Job], workers: int) -> list[tuple[dict | None, str]]:
+def _run(jobs: list[Job], workers: int) -> list[tuple[Prepared | None, str]]:
     if workers <= 1:
         return [_prepare_or_explain(job) for job in jobs]
     # Forked workers need not import the calling script again, which Snakemake's wrapper around it
@@ -170,7 +205,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _prepare_or_explain(job: Job) -> tuple[dict | None, str]:
+def _prepare_or_explain(job: Job) -> tuple[Prepared | None, str]:
     try:
         return prepare_scan(job), ""
     except InputError as error:

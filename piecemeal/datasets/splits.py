@@ -156,6 +156,11 @@ def carve_validation(table: pd.DataFrame, fraction: float, seed: int) -> pd.Data
     return table.assign(split=split)
 
 
+def datasets_in(path: Path) -> set[str]:
+    """The data sets that a file of splits has rows of; InputError if it cannot be read."""
+    return {row[0] for row in _lines(path) if row}
+
+
 def _rows_of(path: Path, dataset: str) -> dict[str, str]:
     """case -> split of a data set in a file of splits, `*` among the cases."""
     found: dict[str, dict[str, str]] = {}

@@ -7,6 +7,9 @@ cases.csv                         one row a scan; written last, so it exists onl
 <dataset>/<scan>/coarse.npy       a small copy, to find the same scan in other data sets (leakage)
 <dataset>/<scan>/scan.json        geometry, volumes, notes, source files and settings
 
+In a cohort of several tasks <scan> is `<scan>_<task>`, the slices of a scan that show this `task`;
+where it shows too few of them, scan.json says so under `left_out`, and there is no row.
+
 In cases.csv `declared` names the structures that were drawn wherever they are in the scan (a voxel
 without a label may be any of the others), `present` those that occur, `volumes_ml` how large these
 are, all separated by semicolons; `fov_*` is the field of view in mm, `notes` what was odd.

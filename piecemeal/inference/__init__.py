@@ -8,13 +8,14 @@ never held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from piecemeal.datasets.store import names_to_ids
 from piecemeal.errors import InputError
 from piecemeal.inference.passes import ForwardPasses
 from piecemeal.inference.reader import Reader
@@ -44,11 +45,13 @@ def predict(
     """Class ids (z, y, x) uint8 on the scan's native grid, in the order of the prepared arrays.
 
     settings: the run's, of which `input` and `inference` are read (SLICES and OPTIONS where they
-    are absent); precision: float32, or bfloat16 or float16 for autocast. Probabilities, not labels,
-    are resampled (linearly) to the native voxels, then the most likely class is taken, as in the
-    code that Kemnitz et al. cite (acdc_segmenter). Outside the grid is background. Raises
+    are absent), and `structures`: with them the method is told what the scan is annotated for (see
+    `Method.ask`); precision: float32, or bfloat16 or float16 for autocast. Probabilities, not
+    labels, are resampled (linearly) to the native voxels, then the most likely class is taken, as
+    in the code that Kemnitz et al. cite (acdc_segmenter). Outside the grid is background. Raises
     InputError on flips that the input does not allow.
     """
+    method.ask(_annotated_for(scan, settings))
     if network is None:
         device, planes = torch.device("cpu"), _label_planes(method, scan.labels)
     else:
@@ -73,6 +76,14 @@ def warm_up(
         sides = crop_sides(scan.image.shape[1:], kind.get("crop"))
         shape = (2 * kind["neighbours"] + 1, *sides)
     _reader(method, network, settings, precision)(torch.zeros(1, *shape))
+
+
+def _annotated_for(scan: PreparedScan, settings: Mapping[str, Any] | None) -> Sequence[int] | None:
+    """Class ids of what was drawn wherever it is in the scan; None where nobody knows."""
+    structures = (settings or {}).get("structures")
+    if structures is None or not (declared := scan.record.get("declared")):
+        return None
+    return names_to_ids(";".join(declared), structures)
 
 
 def _input(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -47,6 +47,22 @@ class Method(ABC):
     def check(self, sets: np.ndarray) -> None:  # noqa: B027 (most methods take any)
         """Raise InputError if the method cannot learn from a case's label sets (K, C), bool."""
 
+    def learn_from(self, cases: Sequence[Any]) -> None:  # noqa: B027 (most need not look)
+        """Look at the annotated training cases, before the network is built.
+
+        cases: `piecemeal.training.cases.Case`, with codes, label sets and where each code occurs.
+        Called where something is trained, never where it predicts: what both need to know belongs
+        into what `build` makes, as a buffer, and so into the weights.
+        """
+
+    def ask(self, structures: Sequence[int] | None) -> None:  # noqa: B027 (most answer all alike)
+        """The classes a scan is annotated for, before it is predicted; None where nobody knows.
+
+        They are all that is asked of the predictions that follow. Most methods answer for all
+        structures whatever the scan; those whose channels mean something else in every task need
+        to know.
+        """
+
     @abstractmethod
     def loss(self, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
         """Scalar loss of logits (B, C, *space) under codes (B, *space) and sets (B, K, C)."""

@@ -1,15 +1,63 @@
-"""Structures as tasks, each its own question: is a voxel of the structure or not?
+"""What a sample can answer for, how answers become a prediction, and a network for each task.
 
-Which of them a sample answers, how the answers become one prediction, and a network for each.
+A task is a structure, each its own question (is a voxel of it or not?), or a few that are drawn
+together, whose classes then are named by what was asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from piecemeal.errors import InputError
+
+
+def of_cohort(
+    tasks: Sequence[Sequence[int]] | None, classes: int, disjoint: bool = False
+) -> list[list[int]]:
+    """Class ids of each task; without `tasks`, one of all structures. classes: with background.
+
+    Raises InputError on a task without structures, a structure that there is not, one that is twice
+    in a task or in none, and if `disjoint`, in two.
+    """
+    structures = list(range(1, classes))
+    found = [structures] if tasks is None else [list(task) for task in tasks]
+    listed = [c for task in found for c in task]
+    if any(not task or len(set(task)) < len(task) for task in found):
+        raise InputError(
+            f"tasks: {found} has a task that is empty or names a structure twice; expected class "
+            "ids, each once"
+        )
+    if set(listed) != set(structures):
+        raise InputError(
+            f"tasks: {found} expected to hold the structures 1 to {classes - 1} and no others; "
+            "complete the tasks of the cohort"
+        )
+    if disjoint and (twice := sorted({c for c in listed if listed.count(c) > 1})):
+        raise InputError(
+            f"tasks: structures {twice} are in more than one task, expected each in one; give "
+            "them a name of their own in every task"
+        )
+    return found
+
+
+def asked_of(chances: Tensor, channels: Tensor, asked: Sequence[int]) -> Tensor:
+    """Probabilities of classes (B, C, *space) from those of channels (B, n, *space), float32.
+
+    channels (C,) long: that of every class; asked: the classes that the answer may have, which have
+    channels of their own. All else is background.
+    """
+    wanted = torch.zeros(len(channels))
+    wanted[list(asked)] = 1
+    shape = (-1, *(1,) * (chances.ndim - 2))
+    found = chances.index_select(1, channels) * wanted.to(chances.device).view(shape)
+    found[:, 0] = (1 - found.sum(dim=1)).clamp(min=0)
+    return found
 
 
 def answerable(sets: Tensor) -> Tensor:
@@ -51,45 +99,78 @@ def beside_background(logits: Tensor) -> Tensor:
 class OnePerTask(nn.Module):
     """A network for each of T tasks, all of them trained in one run, each as if it were alone.
 
-    members: the networks; channels: logits of each. One pass is one evaluation of one member.
+    members: the networks, of one kind; channels: logits of each, or of all alike. One pass is one
+    evaluation of one member.
     """
 
-    def __init__(self, members: Sequence[nn.Module], channels: int):
+    def __init__(self, members: Sequence[nn.Module], channels: int | Sequence[int]):
         super().__init__()
-        self.members, self.channels = nn.ModuleList(members), channels
+        self.members = nn.ModuleList(members)
+        self.channels = [channels] * len(members) if isinstance(channels, int) else list(channels)
         self.memory_format = getattr(members[0], "memory_format", torch.contiguous_format)
+        self._meet = any(isinstance(module, _BatchNorm) for module in self.modules())
 
     def forward(
-        self, images: Tensor, task: int | None = None, rows: Tensor | None = None
-    ) -> Tensor:
-        """Logits (B, T * channels, *space) of all tasks, one after the other in the channels.
+        self,
+        images: Tensor,
+        task: int | None = None,
+        rows: Tensor | None = None,
+        **options: Any,
+    ) -> Any:
+        """Logits (B, sum of channels, *space) of all tasks, one after the other in the channels.
 
         task: of that one alone, (B, channels, *space). rows: bool (B, T), the images that the
         member of each task sees; its logits of the others are 0. A member that sees none is not
         evaluated: it remembers nothing of the batch, and its parameters get no gradient.
+        options: for the members. Where these give a list of levels, so does this, unless none is
+        evaluated.
         """
         if task is not None:
-            return self.members[task](images)
+            return self.members[task](images, **options)
         if rows is None:
-            return torch.cat([member(images) for member in self.members], dim=1)
-        used, columns = _used(rows).tolist(), rows.T.cpu()
-        parts = [
-            self._of_rows(member, images, column) if needed else self._nothing(images)
-            for member, needed, column in zip(self.members, used, columns, strict=True)
+            return self._joined(images, [member(images, **options) for member in self.members])
+        used = (_used(rows) if self._meet else rows.any(dim=0)).tolist()
+        outputs = [
+            self._of_rows(member, images, column, options) if needed else None
+            for member, needed, column in zip(self.members, used, rows.T.cpu(), strict=True)
         ]
-        return torch.cat(parts, dim=1)
+        return self._joined(images, outputs)
 
-    def _of_rows(self, member: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
+    def _of_rows(self, member: nn.Module, images: Tensor, rows: Tensor, options: dict) -> Any:
         if rows.all():
-            return member(images)
+            return member(images, **options)
         places = rows.nonzero().flatten().to(images.device)
-        logits = member(images[places])
-        return logits.new_zeros(len(images), *logits.shape[1:]).index_copy(0, places, logits)
+        output = member(images[places], **options)
+        levels = [
+            logits.new_zeros(len(images), *logits.shape[1:]).index_copy(0, places, logits)
+            for logits in _levels(output)
+        ]
+        return levels if isinstance(output, list) else levels[0]
 
-    def _nothing(self, images: Tensor) -> Tensor:
-        """Zeros; a loss of nothing else has a gradient to compute all the same."""
-        shape = (len(images), self.channels, *images.shape[2:])
-        return torch.zeros(shape, device=images.device, requires_grad=True)
+    def _joined(self, images: Tensor, outputs: Sequence[Any]) -> Any:
+        """All logits side by side, level by level; zeros where there is no output.
+
+        A loss of nothing else than zeros has a gradient to compute all the same.
+        """
+        evaluated = next((output for output in outputs if output is not None), None)
+        if evaluated is None:
+            spaces = [images.shape[2:]]
+        else:
+            spaces = [logits.shape[2:] for logits in _levels(evaluated)]
+        joined = []
+        for level, space in enumerate(spaces):
+            parts = [
+                torch.zeros(len(images), n, *space, device=images.device, requires_grad=True)
+                if output is None
+                else _levels(output)[level]
+                for output, n in zip(outputs, self.channels, strict=True)
+            ]
+            joined.append(torch.cat(parts, dim=1))
+        return joined if isinstance(evaluated, list) else joined[0]
+
+
+def _levels(output: Any) -> list[Tensor]:
+    return output if isinstance(output, list) else [output]
 
 
 def _used(rows: Tensor) -> Tensor:

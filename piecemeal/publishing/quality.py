@@ -21,7 +21,7 @@ from piecemeal.publishing.thumbnails import outline_colours, thumbnail
 class Tile(NamedTuple):
     """One scan on the page: its row of cases.csv, its volumes in ml, its picture.
 
-    unknown: structures of its cohort that were drawn in other scans of its data set, not in it.
+    unknown: structures that were drawn in other scans of its data set and task, not in it.
     """
 
     row: Mapping[str, Any]
@@ -59,9 +59,9 @@ def write_page(
     folders = [prepared / row.dataset / row.scan for row in cases.itertuples()]
     picture = partial(_picture, colours=list(colours.values()), upright=upright)
     pictures = _each(picture, folders, workers)
-    asked = {name: _declared(of_set) for name, of_set in cases.groupby("dataset")}
+    asked = {key: _declared(alike) for key, alike in cases.groupby(["dataset", "task"])}
     tiles = [
-        Tile(row, _volumes(row), shown, _unknown(row, asked[row["dataset"]]))
+        Tile(row, _volumes(row), shown, _unknown(row, asked[row["dataset"], row["task"]]))
         for row, shown in zip(cases.to_dict("records"), pictures, strict=True)
     ]
     drawn = set(phantoms)
@@ -124,9 +124,11 @@ def _summary(cases: pd.DataFrame) -> dict[str, str]:
         f"{cases[f'spacing_{axis}'].min():.3g} to {cases[f'spacing_{axis}'].max():.3g}"
         for axis in "zyx"
     ]
+    tasks = cases["task"].value_counts(sort=False)
+    shown = ", ".join(f"{count} {task}" for task, count in tasks.items() if task)
     return {
         "patients": ", ".join(f"{count} {split}" for split, count in splits.items()),
-        "scans": str(len(cases)),
+        "scans": shown or str(len(cases)),
         "modality": ", ".join(sorted(set(cases["modality"]))),
         "voxels (mm)": " x ".join(sizes) + " (z, y, x)",
         "labels": ", ".join(_declared(cases)) or "none",

@@ -22,6 +22,10 @@ def of_cohort(planner: Planner, plan: Plan, name: str) -> list[str]:
         said += _grids(change.grid, planner.cohort(name).grid)
     if change.patch and any(run["input"]["kind"] == "patches" for run in runs):
         said.append(f"patches of {_by(change.patch)} voxels")
+    mirrored = {run["method"] for run in runs if planner.method(run["method"]).inference.flips}
+    if mirrored and not change.mirrors:
+        titles = ", ".join(planner.method(name).title for name in sorted(mirrored))
+        said.append(f"{titles} without mirrored passes")
     for network in sorted({run["network"] for run in runs} - {None}):
         if options := scale.networks.get(network):
             values = ", ".join(f"{key} {value}" for key, value in options.items())

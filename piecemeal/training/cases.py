@@ -26,6 +26,7 @@ class Case:
     image: float32 (z, y, x). codes: uint8 (z, y, x), rows of `sets`, bool (K, C). labels: true
     class ids, uint8 (z, y, x), to watch a run by, never to train on; None where nobody drew any.
     undeclared: classes that were never asked for; where `labels` say background, there may be one.
+    task: the only one that the scan shows, in a cohort of several tasks; else "".
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Case:
     sets: np.ndarray
     places: Places
     undeclared: tuple[int, ...] = ()
+    task: str = ""
 
     @cached_property
     def is_labelled(self) -> bool:
@@ -102,7 +104,7 @@ def _case(row: dict[str, str], prepared: Path, annotated: Path, sets: np.ndarray
     names = (row["dataset"], row["scan"], row["case"], row["modality"])
     undeclared = tuple(int(number) for number in row["undeclared"].split(";") if number)
     places = Places(annotated / place / "places.npz")
-    return Case(*names, image, codes, labels, sets, places, undeclared)
+    return Case(*names, image, codes, labels, sets, places, undeclared, row["task"])
 
 
 def _table(rows: list[list[int]], classes: int) -> np.ndarray:

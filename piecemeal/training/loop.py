@@ -109,6 +109,7 @@ class Training:
         ]
         for case in (*data[0], *data[1]):
             self.method.check(case.sets)
+        self.method.learn_from(data[0])
         window = Window.of(s["input"], data[0])
         watched = labelled_cases(data[1], self.annotated)
         self.data, self.validation_data = Samples(data[0], window), Samples(watched, window.whole())

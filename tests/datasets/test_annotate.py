@@ -39,7 +39,7 @@ def test_halves_have_their_protocols(tmp_path, prepared):
     annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: MERGED})
     scans = read(tmp_path / "a")
     assert len(scans) == 6
-    columns = ["dataset", "scan", "case", "modality", "phase", "split", "half"]
+    columns = ["dataset", "scan", "case", "modality", "phase", "task", "split", "half"]
     columns += ["undeclared", "protocol"]
     assert list(read_cases(tmp_path / "a").columns) == columns
     assert {row.modality for row, _, _ in scans.values()} == {"MR"}
@@ -109,6 +109,24 @@ def test_unlabelled_says_nothing(tmp_path, prepared):
         assert codes.shape == (3, 16, 16)
         assert sets[int(codes[0, 0, 0])] == {0, 1, 2, 3}
         assert np.unique(codes).size == 1
+
+
+@pytest.mark.parametrize(("known", "background"), [("declared", {0, 2}), ("all", {0})])
+def test_what_a_data_set_does_not_label_is_nowhere_if_all_is_known(
+    tmp_path, arguments, known, background
+):
+    arguments["sources"]["acdc"]["labels"] = [[1, NAMES[0]], [2, "fat"], [3, NAMES[2]]]
+    everything = [[raw, name] for raw, name in enumerate(NAMES, start=1)]
+    arguments["sources"]["other"] = arguments["sources"]["acdc"] | {"labels": everything}
+    arguments["split"]["twins"] = "keep"
+    prepare(tmp_path / "prepared", **arguments)
+    annotate(tmp_path / "a", tmp_path / "prepared", NAMES, {1: COMPLETE, 2: COMPLETE}, known)
+    rows = read_cases(tmp_path / "a").query("dataset == 'acdc'")
+    assert rows.undeclared.eq("2").all()
+    sets = json.loads((tmp_path / "a" / "sets.json").read_text())
+    assert {frozenset(sets[row.protocol][0]) for row in rows.itertuples()} == {
+        frozenset(background)
+    }
 
 
 @pytest.mark.parametrize(

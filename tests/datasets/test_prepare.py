@@ -587,6 +587,33 @@ def test_the_publishers_split_is_taken_where_it_is_asked_for(store, arguments, a
         prepare(store, **arguments)
 
 
+def test_a_file_decides_for_the_data_sets_that_it_names_and_the_publisher_for_others(
+    store, arguments, tmp_path, monkeypatch
+):
+    layout = layouts.load("acdc")
+    find_cases = layout.find_cases
+    words = {"patient001": "train", "patient002": "validation", "patient003": "test"}
+    monkeypatch.setattr(
+        layout,
+        "find_cases",
+        lambda root, bad=None: [
+            replace(c, split=words.get(c.case, "")) for c in find_cases(root, bad)
+        ],
+    )
+    rows = ["dataset,case,split", "other,*,train", "other,patient001,test", ""]
+    (tmp_path / "paper.csv").write_text("\n".join(rows))
+    arguments["sources"]["other"] = source(arguments)
+    file = {"file": str(tmp_path / "paper.csv"), "validation_share": 0.4}
+    arguments["split"] = {"seed": 1, "official": True, "twins": "keep"} | file
+    table = prepare(store, **arguments).groupby(["dataset", "case"]).split.first()
+    assert table["acdc"].to_dict() == words
+    assert table["other"].value_counts().to_dict() == {"train": 2, "test": 1, "validation": 1}
+    assert table["other"]["patient001"] == "test"
+    words.clear()  # then neither knows the first
+    with pytest.raises(InputError, match=r"data set acdc.*comes without a split.*or a `file`"):
+        prepare(store, **arguments)
+
+
 def test_sides_are_split_in_canonical_order_only(store, arguments):
     source(arguments)["sides"] = {"right ventricle": ["one", "other"]}
     with pytest.raises(InputError, match="takes `orientation: canonical`"):

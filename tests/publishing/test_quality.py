@@ -106,3 +106,16 @@ def test_the_page_says_what_was_not_drawn_in_a_scan(cohort, tmp_path):
     table.to_csv(prepared / "cases.csv", index=False)
     write_page(tmp_path / "page.html", COHORT, prepared, [])
     assert (tmp_path / "page.html").read_text().count("not drawn: left") == 1
+
+
+def test_structures_of_other_tasks_are_not_missed(cohort, tmp_path):
+    prepared = tmp_path / "prepared"
+    shutil.copytree(cohort.prepared, prepared)
+    table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
+    table["task"] = ["one", "one", "one", *5 * ["other"]]
+    table["declared"] = ["left", "left", "", *5 * ["right"]]
+    table.to_csv(prepared / "cases.csv", index=False)
+    write_page(tmp_path / "page.html", COHORT, prepared, [])
+    text = (tmp_path / "page.html").read_text()
+    assert re.findall("not drawn: [^<]*", text) == ["not drawn: left"]
+    assert "<dt>scans</dt><dd>3 one, 5 other</dd>" in text

@@ -45,7 +45,16 @@ def test_a_smaller_plane_a_patch_and_a_narrower_network_are_said(place):
         "patches of 8 x 32 x 32 voxels",
     ]
     assert "network pipo_fan with width 2" in said
+    assert not any("mirrored" in text for text in said)
     assert not any("cmu_unet" in text for text in said)  # of another cohort
+
+
+def test_predictions_without_their_flips_are_said(place):
+    planner, plan = place("smoke", "liver_kidney_spleen", mirrors=False)
+    said = shortened.of_cohort(planner, plan, "liver_kidney_spleen")
+    assert "DoDNet without mirrored passes" in said
+    of_dodnet = [unit.settings for key, unit in plan.scores.items() if "/dodnet/" in key]
+    assert [settings["inference"]["flips"] for settings in of_dodnet] == [[]]
 
 
 def test_pixels_of_another_size_are_said(place):
@@ -81,7 +90,7 @@ def test_how_long_runs_train(place, training, more, words):
 
 def test_a_cohort_without_training_says_nothing(place):
     planner, plan = place("smoke", "liver")
-    assert shortened.training(planner, plan, "regions") == ""
+    assert shortened.training(planner, plan, "anatomy") == ""
 
 
 def test_it_is_among_the_parameters_of_the_tables(place):

@@ -33,6 +33,8 @@ def main(job) -> None:
         settings["split"],
         workers=job.threads,
         code=settings["code"],
+        tasks=settings.get("tasks"),
+        transition=settings.get("transition"),
     )
 
 
