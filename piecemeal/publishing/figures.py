@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,11 +35,8 @@ def training_curves(
             for axes, (arm, heading) in zip(lines, arms.items(), strict=True):
                 of_arm = (histories["cohort"] == cohort) & (histories["arm"] == arm)
                 best = _losses(axes, histories[of_arm])
-                kept = (
-                    f"kept: step {', '.join(f'{step:,}' for step in best)}" if best else "not run"
-                )
                 axes.set_title(heading, fontweight="bold", pad=15)
-                axes.text(0.5, 1.04, kept, transform=axes.transAxes, ha="center")
+                axes.text(0.5, 1.04, _kept(best), transform=axes.transAxes, ha="center")
                 axes.set_yscale("log")
                 axes.grid(axis="y")
                 axes.set_xlabel("step")
@@ -52,6 +49,17 @@ def training_curves(
         figure.legend(handles=handles, loc="outside upper center", ncols=3)
         style.sign(figure, note)
     return figure
+
+
+def _kept(best: Sequence[int]) -> str:
+    """Which steps were kept, in as many words as fit over a panel."""
+    if not best:
+        return "not run"
+    if len(best) <= 2:
+        return f"kept: step {', '.join(f'{step:,}' for step in best)}"
+    low, high = min(best), max(best)
+    steps = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"kept: step {steps} ({len(best)} runs)"
 
 
 def _losses(axes: Axes, histories: pd.DataFrame) -> list[int]:

@@ -55,7 +55,8 @@ def _length(given: TrainingConfig) -> str:
 def _grids(ours: GridConfig, theirs: GridConfig) -> list[str]:
     said = []
     if ours.size != theirs.size and any(ours.size):
-        said.append(f"images of {_by(ours.size)}{_instead(_by(theirs.size))} voxels")
+        unit = "pixels" if ours.size[0] is None else "voxels"
+        said.append(f"images of {_by(ours.size)}{_instead(_by(theirs.size))} {unit}")
     if ours.spacing_mm != theirs.spacing_mm and any(ours.spacing_mm):
         said.append(f"voxels of {_by(ours.spacing_mm)}{_instead(_by(theirs.spacing_mm))} mm")
     return said

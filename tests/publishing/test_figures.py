@@ -24,6 +24,12 @@ def histories():
     return pd.concat([run("a", 0, 40), run("a", 1, 80), run("b_1", 0, 100)])
 
 
+def test_of_many_runs_the_range_of_the_kept_steps_is_said():
+    assert figures._kept([40]) == "kept: step 40"
+    assert figures._kept([1200, 80, 40]) == "kept: step 40 to 1,200 (3 runs)"
+    assert figures._kept([80, 80, 80]) == "kept: step 80 (3 runs)"
+
+
 def test_curves_mark_the_weights_that_were_kept(histories):
     figure = figures.training_curves(histories, {"heart": "heart"}, ARMS, "phantom")
     kept = [axes.texts[0].get_text() for axes in figure.axes]

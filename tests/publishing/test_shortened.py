@@ -41,7 +41,7 @@ def test_a_smaller_plane_a_patch_and_a_narrower_network_are_said(place):
     )
     said = shortened.of_cohort(planner, plan, "liver_kidney_spleen")
     assert said[:2] == [
-        "images of 32 x 32 instead of 256 x 256 voxels",
+        "images of 32 x 32 instead of 256 x 256 pixels",
         "patches of 8 x 32 x 32 voxels",
     ]
     assert "network pipo_fan with width 2" in said
@@ -60,7 +60,7 @@ def test_predictions_without_their_flips_are_said(place):
 def test_pixels_of_another_size_are_said(place):
     planner, plan = place("smoke", "cardiac")
     said = shortened.of_cohort(planner, plan, "cardiac")
-    assert "images of 32 x 32 instead of 212 x 212 voxels" in said
+    assert "images of 32 x 32 instead of 212 x 212 pixels" in said
     assert "voxels of 4 x 4 instead of 1.36719 x 1.36719 mm" in said
 
 
