@@ -70,6 +70,10 @@ class Planner(DataPlanner):
         given = method.input.model_dump(mode="json")
         if given["kind"] == "patches" and change.patch:
             given["size"] = list(change.patch)
+        told = {}
+        if method.told_tasks and cohort.tasks:
+            ids = {name: i for i, name in enumerate(cohort.structures, start=1)}
+            told["tasks"] = [[ids[name] for name in names] for names in cohort.tasks.values()]
         decides = {
             "cohort": arm.cohort,
             "annotation": arm.annotation,
@@ -79,7 +83,7 @@ class Planner(DataPlanner):
             "structures": cohort.structures,
             "classes": len(cohort.structures) + 1,
             "implementation": method.implementation,
-            "method_options": method.options,
+            "method_options": method.options | told,
             "network": network,
             "network_options": options,
             # The decay is among the settings of the training.

@@ -25,7 +25,7 @@ from piecemeal.evaluation.slices import slice_distances
 from piecemeal.inference import ForwardPasses, predict, warm_up
 from piecemeal.methods._base import Method, TaskConditioned
 from piecemeal.training.results import load_network
-from piecemeal.training.runtime import prepare_process
+from piecemeal.training.runtime import prepare_process, return_freed_memory
 from piecemeal.training.validation import memory_format_of
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ def score_run(
             for which, volume in ((True, cleaned), (False, prediction)):
                 slices += _slices(volume, scan, labels, plane, identity | {"processed": which})
         log.info("%s: %s", row.scan, processed[-1]["dice"].round(3).tolist())
+        return_freed_memory()
     run = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
     first, second = (pd.concat(t).assign(**run)[COLUMNS] for t in (processed, raw))
     return RunScores(first, second, scans, slices)

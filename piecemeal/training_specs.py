@@ -196,6 +196,9 @@ class MethodConfig(Strict):
     implementation: Name = Field(description="file in piecemeal/methods")
     citation: str = Field("", description="paper the settings come from")
     options: dict[str, Any] = Field({}, description="keyword arguments of the implementation")
+    told_tasks: bool = Field(
+        False, description="whether the implementation is told the tasks of the cohort"
+    )
     network: NetworkConfig | None = Field(None, description="null for methods without a network")
     optimiser: OptimiserConfig | None = Field(None, description="null for untrained methods")
     batch_size: PositiveInt | None = Field(None, description="samples a step, over all devices")
@@ -258,7 +261,9 @@ class TrainingConfig(Strict):
             rows = method.batch_size or 1
             labelled = rows - math.floor(rows * getattr(method.sampler, "unlabelled", 0) + 1e-6)
             settings["steps"] = math.ceil(self.samples / max(1, labelled))
-            settings["validate_every"] = max(1, round(self.validate_every / max(1, labelled)))
+            # Rounded up, as the last step is validated too: no method is looked at once more.
+            looks = max(1, round(self.samples / self.validate_every))
+            settings["validate_every"] = math.ceil(settings["steps"] / looks)
         settings["steps"] = math.ceil(settings["steps"] * longer)
         if self.decay is None:
             decay = method.optimiser.decay if method.optimiser else Plain(kind="none")

@@ -316,12 +316,14 @@ def test_the_same_number_of_labelled_samples_for_methods_of_any_batch(batch_size
     ],
 )
 def test_methods_of_any_batch_are_validated_equally_often(batch_size, sampler):
-    training = TrainingConfig(samples=1200, validate_every=240)
     method = a_method(batch_size=batch_size, sampler=sampler)
-    settings = training.plan(method)
-    assert settings["steps"] / settings["validate_every"] == 5
-    longer = training.plan(method, longer=2.0)
-    assert longer["validate_every"] == settings["validate_every"]
+    for samples, every in ((1200, 240), (960, 192), (840, 168)):
+        training = TrainingConfig(samples=samples, validate_every=every)
+        settings = training.plan(method)
+        # As the loop does: at every so many steps, and at the last one.
+        steps = {*range(0, settings["steps"] + 1, settings["validate_every"]), settings["steps"]}
+        assert len(steps - {0}) == 5
+        assert training.plan(method, longer=2.0)["validate_every"] == settings["validate_every"]
     often = TrainingConfig(samples=1200, validate_every=1)
     assert often.plan(method)["validate_every"] == 1
 

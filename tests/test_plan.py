@@ -149,6 +149,19 @@ def test_a_method_that_trains_longer_is_one_that_exists(place):
     refused(place, "cohorts.thigh.longer", "slack")
 
 
+def test_a_method_is_told_the_tasks_of_its_cohort(place):
+    brief = {"steps": 2, "validate_every": 1}
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["anatomy"].update(training=brief))
+    file = place.root / "config/papers/kemnitz2018/runs.tsv"
+    file.write_text(file.read_text() + "shared\tanatomy\tdeclared\tlabel_sharing\n")
+    (run,) = runs(place, "anatomy")
+    cohort = Planner(place.root).cohort("anatomy")
+    told = run.settings["method_options"]["tasks"]
+    assert [[cohort.structures[i - 1] for i in task] for task in told] == [*cohort.tasks.values()]
+    (of_slac, *_) = (r for r in runs(place, "thigh") if r.settings["method"] == "slac")
+    assert "tasks" not in of_slac.settings["method_options"]
+
+
 def test_a_scale_may_leave_methods_out(place):
     def leave(method):
         return lambda c: c["cohorts"]["thigh"].update(leave_out=[method])

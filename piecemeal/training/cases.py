@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from piecemeal.datasets.places import Places
 from piecemeal.datasets.store import read_rows
 from piecemeal.errors import InputError
 from piecemeal.labelsets import carries_information
+
+log = logging.getLogger(__name__)
 
 OPEN_FILES = 65536  # as many memory maps as Linux gives a process by default
 
@@ -86,6 +89,8 @@ def labelled_cases(cases: Sequence[Case], annotated: Path) -> list[Case]:
             f"{annotated / 'cases.csv'}: no case of the split 'validation' is labelled, so nothing "
             "says which weights to keep; enlarge the split or change the annotation"
         )
+    for dataset in sorted({case.dataset for case in cases} - {case.dataset for case in found}):
+        log.warning("%s: no validation case is labelled; it does not say what is kept", dataset)
     return found
 
 

@@ -59,7 +59,7 @@ class Group:
 
         Raises InputError if that are less than the `least` that a process needs.
         """
-        if batch // self.size < least:
+        if batch // self.size < (least if self.size > 1 else 1):
             raise InputError(
                 f"a batch of {batch} cannot be shared by {self.size} processes, of which each "
                 f"needs at least {least}; start at most {max(1, batch // least)}, or raise "

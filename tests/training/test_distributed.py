@@ -149,6 +149,10 @@ def test_a_batch_too_small_to_share_is_refused(batch, least, most):
         group.rows(batch, least)
 
 
+def test_one_process_alone_takes_any_batch():
+    assert list(Group().rows(1, least=2)) == [0]
+
+
 @pytest.mark.parametrize("batch", [4, 5, 16])
 def test_every_process_has_rows_of_both_kinds(batch):
     """Of a batch of which half the rows are unlabelled: else they would wait for each other."""

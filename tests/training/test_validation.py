@@ -88,6 +88,11 @@ def test_processes_take_turns_and_agree(size):
     assert found == watched(uneven())[1]
 
 
+def test_a_data_set_of_which_nothing_is_labelled_is_named(tmp_path, caplog):
+    labelled_cases([case("a", [1.0], 0), case("b", [3.0], 1, NOTHING)], tmp_path)
+    assert [record.message.split(":")[0] for record in caplog.records] == ["b"]
+
+
 def test_what_nobody_labelled_is_left_out(tmp_path):
     given = [case("a", [1.0], 0), case("a", [7.0], 0, NOTHING), case("b", [3.0], 1)]
     kept = labelled_cases(given, tmp_path)

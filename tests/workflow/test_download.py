@@ -9,7 +9,7 @@ from piecemeal.datasets.phantoms import load as load_phantom
 
 def test_an_archive_that_is_there_is_checked_unpacked_and_prepared(project):
     downloads = project.folder / "data/downloads/msd09"
-    load_phantom("msd").write(downloads, 4, 3, task="spleen", size=40, slices=20, packed=True)
+    load_phantom("msd").write(downloads, 5, 3, task="spleen", size=40, slices=20, packed=True)
     dataset = project.folder / "config/datasets/msd09.yaml"
     content = yaml.safe_load(dataset.read_text())
     for archive in content["archives"]:  # of the real one
@@ -29,7 +29,7 @@ def test_an_archive_that_is_there_is_checked_unpacked_and_prepared(project):
     lock = json.loads((downloads / "checksums.json").read_text())
     assert lock["Task09_Spleen.tar"]["first_use"] is True
     (cases,) = (project.folder / "data/smoke/prepared").glob("*/cases.csv")
-    assert cases.read_text().count("\nmsd09,") == 4
+    assert cases.read_text().count("\nmsd09,") == 5
 
     # A new mirror is no reason to do anything again.
     text = dataset.read_text().replace("msd-for-monai-eu", "a-third-mirror")
