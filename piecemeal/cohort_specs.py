@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from piecemeal.bitmasks import MOST
 from piecemeal.dataset_specs import Modality
+from piecemeal.projection_specs import ProjectionConfig
 from piecemeal.validation import Name, PositiveInt, Strict
 
 
@@ -77,6 +79,9 @@ class AnnotationConfig(Strict):
         description="which structures a voxel without a label is known not to be: those that the "
         "data set declares, only those that occur in the scan (Chen et al. 2024, released code), "
         "or all of the cohort (multichannel baseline of Anand et al. 2024)",
+    )
+    tasks: list[Name] | None = Field(
+        None, min_length=1, description="only scans of these tasks; null: of all of the cohort"
     )
 
 
@@ -209,6 +214,9 @@ class CohortConfig(Strict):
     transition: TransitionConfig | None = Field(
         None, description="slices between tasks, which belong to none; only with tasks"
     )
+    projection: ProjectionConfig | None = Field(
+        None, description="scans become projections, one a task; structures overlap in them"
+    )
     orientation: Literal["file", "canonical"] = Field(
         description="voxel order: the file's, or turned so that z runs up, y back and x to the left"
     )
@@ -223,7 +231,11 @@ class CohortConfig(Strict):
     @model_validator(mode="after")
     def _structures_exist(self) -> CohortConfig:
         named = [*self.scoring.largest_component, *self.merged]
-        for annotation in self.annotations.values():
+        for key, annotation in self.annotations.items():
+            if unknown := sorted(set(annotation.tasks or []) - set(self.tasks)):
+                raise ValueError(
+                    f"annotations.{key}.tasks: unknown {unknown}; allowed: {list(self.tasks)}"
+                )
             for half in (annotation.half1, annotation.half2):
                 if isinstance(half, SuperLabel):
                     named += [s for group in half.merged for s in group]
@@ -249,6 +261,32 @@ class CohortConfig(Strict):
         if self.orientation != "canonical":
             raise ValueError("tasks: take axial slices, and these `orientation: canonical`")
         return self
+
+    @model_validator(mode="after")
+    def _projection_fits(self) -> CohortConfig:
+        if self.projection is None:
+            return self
+        views = self.projection.views
+        if views.keys() != self.tasks.keys():
+            raise ValueError(f"projection.views: expected one for each of {list(self.tasks)}")
+        if {view.dataset for view in views.values()} != set(self.datasets):
+            raise ValueError(f"projection.views: expected some of each of {self.datasets}")
+        if large := [task for task, names in self.tasks.items() if len(names) > MOST]:
+            raise ValueError(f"tasks: {large} have more than {MOST} structures, a bit each")
+        if self.transition or self.grid.size[0] or self.grid.spacing_mm[0]:
+            raise ValueError("projection: goes without `transition` and with a grid in plane only")
+        if wrong := [key for key, how in self.intensity.items() if isinstance(how, ZScore)]:
+            raise ValueError(f"intensity.{wrong[0]}: projections take a window or percentiles")
+        for key, annotation in self.annotations.items():
+            for half in (annotation.half1, annotation.half2):
+                if half and half.kind != "complete":
+                    raise ValueError(f"annotations.{key}: projections take `complete` only")
+        return self
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether a pixel may be of several structures: labels are bit masks (`bitmasks`)."""
+        return self.projection is not None
 
     def parts(self) -> dict[str, list[str]]:
         """Structure of the cohort -> structures of the data sets that make it up, in order."""

@@ -61,7 +61,7 @@ class CohortScale(Strict):
         {}, description="method -> run with so many of the seeds only, the first ones"
     )
     shortened: list[str] = Field([], description="what else differs from the papers' settings")
-    leave_out: list[Name] = Field([], description="methods that are not run at this scale")
+    leave_out: list[str] = Field([], description="arms that are not run at this scale")
     mirrors: bool = Field(
         True,
         description="whether predictions are averaged over flips where a method's file says so",

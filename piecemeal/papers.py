@@ -10,12 +10,19 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from piecemeal.errors import InputError
-from piecemeal.table_specs import Key, Table, TablesFile
+from piecemeal.figure_specs import (
+    FigureBase,
+    FiguresFile,
+    TableFigure,
+    check_table,
+    cohorts_of,
+)
+from piecemeal.table_specs import Table, TablesFile
 from piecemeal.validation import Name, Strict, load_model, validate
 
 # What `postprocessing` says of a prediction to which nothing was done.
@@ -35,6 +42,14 @@ class Paper(Strict):
     bibtex: str = Field(description="entry to copy into a bibliography")
 
 
+def _none_if_empty(cell: Any) -> Any:
+    return cell or None
+
+
+def _one_if_empty(cell: Any) -> Any:
+    return cell or 1.0
+
+
 class PaperRun(Strict):
     """One row of runs.tsv: an arm of the paper's comparison on one cohort."""
 
@@ -42,102 +57,12 @@ class PaperRun(Strict):
     cohort: Name = Field(description="file in config/cohorts")
     annotation: Name = Field(description="annotation of that cohort")
     method: Name = Field(description="file in config/methods")
-
-
-class FigureBase(Strict):
-    """What every kind of figure says about itself."""
-
-    key: Key = Field(description="second part of the output's name")
-    title: str = Field(description="heading in the report")
-    caption: str = Field(description="what the figure shows, what to look for")
-
-
-class Comparison(FigureBase):
-    """A figure of several arms."""
-
-    arms: dict[str, str] = Field(min_length=1, description="arm -> heading, in order")
-
-
-class QualitativeFigure(Comparison):
-    """Example slices: the reference and what every arm made of it."""
-
-    kind: Literal["qualitative"]
-    cohorts: list[Name] = Field(min_length=1, description="rows")
-    each_dataset: bool = Field(False, description="a row for every data set of the cohorts")
-
-
-class TrainingCurves(Comparison):
-    """Training and validation loss of every arm."""
-
-    kind: Literal["training_curves"]
-    cohorts: list[Name] = Field(min_length=1, description="rows")
-
-
-class NotedCurves(Comparison):
-    """Shares that only some methods note while they train, over the steps of every arm."""
-
-    kind: Literal["noted_curves"]
-    cohorts: list[Name] = Field(min_length=1, description="rows")
-    columns: dict[str, str] = Field(
-        min_length=1, description="column of history.csv, of numbers from 0 to 1 -> label, in order"
+    starts_from: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
+        None, description="arm of the same cohort with whose weights the run starts"
     )
-
-
-class CaseScores(Comparison):
-    """The score of every case, arms side by side, one panel a column of a table."""
-
-    kind: Literal["case_scores"]
-    table: Key = Field(description="table whose halves and columns are shown")
-    metric: str = Field(description="metric of that table")
-
-
-class ViewsFigure(FigureBase):
-    """What a method that learns from its own predictions sees of one scan of each data set."""
-
-    kind: Literal["views"]
-    arm: str = Field(description="arm whose trained network looks")
-    cohort: Name = Field(description="its data sets are the rows")
-
-    @property
-    def arms(self) -> list[str]:
-        """The arm, as other figures have theirs."""
-        return [self.arm]
-
-
-class AttentionFigure(Comparison):
-    """How much each level of the network's pyramid counts, slice by slice: rows are the arms."""
-
-    kind: Literal["attention"]
-    cohort: Name = Field(description="its data sets are the columns")
-
-
-Figure = Annotated[
-    QualitativeFigure | TrainingCurves | NotedCurves | CaseScores | ViewsFigure | AttentionFigure,
-    Field(discriminator="kind"),
-]
-# These look once more with the trained networks of their arms, at one cohort.
-ASK_NETWORKS = (ViewsFigure, AttentionFigure)
-
-
-def cohorts_of(figure: FigureBase, tables: Mapping[str, Table]) -> list[str]:
-    """The cohorts that a figure shows; `tables` by key, for a figure of one of their halves."""
-    if isinstance(figure, CaseScores):
-        return [half.cohort for half in tables[figure.table].halves]
-    return [figure.cohort] if isinstance(figure, ASK_NETWORKS) else figure.cohorts
-
-
-class FiguresFile(Strict):
-    """figures.yaml."""
-
-    figures: list[Figure] = Field(description="figures of the paper")
-
-    @field_validator("figures")
-    @classmethod
-    def _keys_are_unique(cls, figures: list) -> list:
-        keys = [f.key for f in figures]
-        if len(set(keys)) < len(keys):
-            raise ValueError(f"every key must occur once, got {keys}")
-        return figures
+    length: Annotated[float, BeforeValidator(_one_if_empty), Field(gt=0)] = Field(
+        1.0, description="how many times as long as other arms it trains"
+    )
 
 
 class PaperFolder(NamedTuple):
@@ -171,7 +96,19 @@ def read_runs(path: Path) -> list[PaperRun]:
             )
         seen[run.arm, run.cohort] = number
         runs.append(run)
+    _check_chains(path, runs, seen)
     return runs
+
+
+def _check_chains(path: Path, runs: list[PaperRun], lines: Mapping[tuple[str, str], int]) -> None:
+    """Every arm starts from one further up, so no chain of runs has a loop."""
+    for run in runs:
+        here = lines[run.arm, run.cohort]
+        if run.starts_from and lines.get((run.starts_from, run.cohort), here) >= here:
+            raise InputError(
+                f"{path}, line {here}: arm '{run.arm}' starts from '{run.starts_from}', which is "
+                f"no arm on cohort '{run.cohort}' further up; name one, or move it there"
+            )
 
 
 def load_paper(folder: Path) -> PaperFolder:
@@ -191,20 +128,15 @@ def load_paper(folder: Path) -> PaperFolder:
         _check_arms(folder / "tables.yaml", table.key, asked, planned)
     for figure in figures:
         where = folder / "figures.yaml"
-        if isinstance(figure, CaseScores):
-            if figure.table not in by_key:
-                raise InputError(
-                    f"{where}: figure '{figure.key}' asks for table '{figure.table}'; "
-                    f"tables.yaml has: {', '.join(by_key)}"
-                )
-            table = by_key[figure.table]
-            if figure.metric not in (names := [m.name for m in table.metrics]):
-                raise InputError(
-                    f"{where}: figure '{figure.key}' asks for metric '{figure.metric}'; "
-                    f"table '{table.key}' has: {', '.join(names)}"
-                )
+        if isinstance(figure, TableFigure):
+            check_table(where, figure, by_key)
         asked = {(arm, cohort) for arm in figure.arms for cohort in cohorts_of(figure, by_key)}
         _check_arms(where, figure.key, asked, planned)
+        if not figure.arms and (absent := set(figure.cohorts) - {run.cohort for run in runs}):
+            raise InputError(
+                f"{where}: '{figure.key}' asks for cohort {sorted(absent)}, which runs.tsv does "
+                "not have; add a run on it"
+            )
     return PaperFolder(folder, paper, runs, tables, figures)
 
 

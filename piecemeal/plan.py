@@ -7,7 +7,10 @@ everything that decided what lies there.
 
 from __future__ import annotations
 
+from typing import Any
+
 from piecemeal import config as c
+from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperRun
 from piecemeal.plan_data import DataPlanner, Plan, Unit, plugin
@@ -15,6 +18,8 @@ from piecemeal.training_specs import MethodConfig
 from piecemeal.validation import load_model
 
 __all__ = ["Plan", "Planner", "Unit"]
+
+Chain = dict[tuple[str, str, int], str]  # cohort, arm and seed -> the run that was planned for it
 
 
 class Planner(DataPlanner):
@@ -28,13 +33,16 @@ class Planner(DataPlanner):
         for name in scale.cohorts:  # also those that nothing is trained on
             self._prepared(plan, scale, name)
         for key in self.main.papers:
-            runs = [
-                {"arm": arm.arm, "run": self._run(plan, scale, arm, seed)}
-                for arm in self.paper(key).runs
-                if arm.cohort in scale.cohorts
-                if arm.method not in scale.cohorts[arm.cohort].leave_out
-                for seed in self._seeds(scale, arm)
-            ]
+            runs: list[dict[str, str]] = []
+            before: Chain = {}
+            for arm in self.paper(key).runs:
+                change = scale.cohorts.get(arm.cohort)
+                if change is None or arm.arm in change.leave_out:
+                    continue
+                for seed in self._seeds(scale, arm):
+                    run = self._run(plan, scale, arm, seed, before)
+                    before[arm.cohort, arm.arm, seed] = run
+                    runs.append({"arm": arm.arm, "run": run})
             if runs:  # a paper may have nothing to run at a scale
                 plan.papers[key] = runs
         return plan
@@ -51,7 +59,9 @@ class Planner(DataPlanner):
             return seeds[:1]
         return seeds[: change.fewer.get(arm.method)]
 
-    def _run(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int) -> str:
+    def _run(
+        self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int, before: Chain
+    ) -> str:
         path, method = self.folder / "methods" / f"{arm.method}.yaml", self.method(arm.method)
         cohort, change = self.cohort(arm.cohort), scale.cohorts[arm.cohort]
         implementation = plugin("piecemeal.methods", method.implementation, path, "implementation")
@@ -66,30 +76,32 @@ class Planner(DataPlanner):
                 f"{self.folder / 'scales' / plan.scale}.yaml: key 'cohorts.{arm.cohort}.training': "
                 f"missing, though the arm '{arm.arm}' is trained on it; say how, or leave it out"
             )
-        training = change.training.plan(method, change.longer.get(arm.method, 1.0))
+        longer = change.longer.get(arm.method, 1.0) * arm.length
+        training = change.training.plan(method, longer)
+        optimiser = method.optimiser and (change.training.optimiser or method.optimiser)
         given = method.input.model_dump(mode="json")
         if given["kind"] == "patches" and change.patch:
             given["size"] = list(change.patch)
-        told = {}
-        if method.told_tasks and cohort.tasks:
-            ids = {name: i for i, name in enumerate(cohort.structures, start=1)}
-            told["tasks"] = [[ids[name] for name in names] for names in cohort.tasks.values()]
+        parent = self._parent(plan, arm, seed, before)
+        annotated = self._annotated(plan, scale, arm)
+        tasks = _tasks(cohort, annotated.settings["tasks"], parent)
         decides = {
             "cohort": arm.cohort,
             "annotation": arm.annotation,
             "method": arm.method,
             "seed": seed,
-            "annotated": self._annotated(plan, scale, arm).hash,
+            "annotated": annotated.hash,
+            "starts_from": parent.hash if parent else None,
             "structures": cohort.structures,
             "classes": len(cohort.structures) + 1,
             "implementation": method.implementation,
-            "method_options": method.options | told,
+            "method_options": method.options | self._told(arm, method, cohort, tasks),
+            "tasks": tasks,
+            "overlapping": cohort.overlapping,
             "network": network,
             "network_options": options,
             # The decay is among the settings of the training.
-            "optimiser": method.optimiser.model_dump(exclude={"decay"})
-            if method.optimiser
-            else None,
+            "optimiser": optimiser.model_dump(exclude={"decay"}) if optimiser else None,
             "batch_size": method.batch_size,
             "input": given,
             "sampler": method.sampler.model_dump(),
@@ -98,6 +110,8 @@ class Planner(DataPlanner):
             "training": {k: v for k, v in training.items() if k != "checkpoint_seconds"},
         }
         more = {"scale": plan.scale, "training": training}
+        if parent:
+            more["starts_from_run"] = before[arm.cohort, arm.starts_from, seed]
         run = self._unit(decides, *plugins, "workflow.scripts.train", **more)
         key = f"{arm.cohort}/{arm.annotation}/{arm.method}/seed{seed}-{run.hash}"
         plan.runs[key] = run
@@ -109,3 +123,42 @@ class Planner(DataPlanner):
         }
         plan.scores[key] = self._unit(of_score, *plugins, "workflow.scripts.score")
         return key
+
+    def _parent(self, plan: Plan, arm: PaperRun, seed: int, before: Chain) -> Unit | None:
+        """The run with whose weights this one starts; InputError if it is not run itself."""
+        if arm.starts_from is None:
+            return None
+        key = before.get((arm.cohort, arm.starts_from, seed))
+        if key is None:
+            raise InputError(
+                f"{self.folder / 'scales' / plan.scale}.yaml: key 'cohorts.{arm.cohort}': the arm "
+                f"'{arm.arm}' starts from '{arm.starts_from}', which is not run here with seed "
+                f"{seed}; leave both out, or none"
+            )
+        return plan.runs[key]
+
+    def _told(
+        self, arm: PaperRun, method: MethodConfig, cohort: CohortConfig, tasks: dict[str, list[int]]
+    ) -> dict[str, Any]:
+        """What a method is told of the cohort; InputError if it would have to be, and is not."""
+        if method.told_tasks:
+            told = {"tasks": list(tasks.values())} if tasks else {}
+            return told | ({"overlapping": True} if cohort.overlapping else {})
+        if cohort.overlapping and method.network:
+            raise InputError(
+                f"{self.folder / 'methods' / arm.method}.yaml: cannot learn the cohort "
+                f"'{arm.cohort}', whose structures overlap; use one with `told_tasks: true`"
+            )
+        return {}
+
+
+def _tasks(
+    cohort: CohortConfig, annotated: list[str] | None, parent: Unit | None
+) -> dict[str, list[int]]:
+    """Task -> class ids, of all tasks that a run learns or that its weights have learned."""
+    known = set(cohort.tasks if annotated is None else annotated)
+    known |= set(parent.settings["tasks"] if parent else [])
+    ids = {name: i for i, name in enumerate(cohort.structures, start=1)}
+    return {
+        task: [ids[name] for name in names] for task, names in cohort.tasks.items() if task in known
+    }

@@ -12,7 +12,7 @@ from piecemeal import config as c
 from piecemeal.cohort_specs import CohortConfig, TransitionConfig
 from piecemeal.dataset_specs import UNPACKED, DatasetConfig
 from piecemeal.errors import InputError
-from piecemeal.papers import PaperFolder, PaperRun, load_paper
+from piecemeal.papers import PaperFolder, PaperRun, load_paper, read_runs
 from piecemeal.provenance import short_hash, source_hash
 from piecemeal.registry import known
 from piecemeal.validation import load_model, load_yaml, validate
@@ -105,13 +105,22 @@ class DataPlanner:
             *(
                 (f"cohorts.{name}.{key}", "methods", getattr(cohort, key))
                 for name, cohort in scale.cohorts.items()
-                for key in ("longer", "fewer", "leave_out")
+                for key in ("longer", "fewer")
             ),
         ]
         for key, folder, names in given:
             allowed = sorted(path.stem for path in (self.folder / folder).glob("*.yaml"))
             if unknown := sorted(set(names) - set(allowed)):
                 raise InputError(f"{where}: key '{key}': unknown {unknown}; allowed: {allowed}")
+        # Of all papers, as a scale is the same whichever are asked for.
+        every = [run for file in self.folder.glob("papers/*/runs.tsv") for run in read_runs(file)]
+        for name, cohort in scale.cohorts.items():
+            arms = {run.arm for run in every if run.cohort == name}
+            if unknown := sorted(set(cohort.leave_out) - arms):
+                raise InputError(
+                    f"{where}: key 'cohorts.{name}.leave_out': unknown arms {unknown}; allowed: "
+                    f"{sorted(arms)}"
+                )
 
     def _unit(self, decides: dict[str, Any], *modules: str, **more: Any) -> Unit:
         """The unit that `decides` and the code of `modules` decide; `more` is for its job only."""
@@ -200,19 +209,29 @@ class DataPlanner:
         if split["file"]:
             file = self.folder / "splits" / f"{split['file']}.csv"
             split |= {"file": str(file), "rows": short_hash(_rows(file, cohort.datasets))}
+        grid = change.grid or cohort.grid
+        if cohort.projection and (grid.size[0] or grid.spacing_mm[0]):
+            where = self.folder / "scales" / f"{plan.scale}.yaml"
+            raise InputError(
+                f"{where}: key 'cohorts.{name}.grid': projections have no slices, only rows and "
+                "columns; give one number, or null first"
+            )
         decides = {
             "cohort": name,
             "datasets": datasets,
             # Lists, because the order decides the class ids.
             "structures": [[one, parts] for one, parts in cohort.parts().items()],
             "orientation": cohort.orientation,
-            "grid": (change.grid or cohort.grid).model_dump(mode="json"),
+            "grid": grid.model_dump(mode="json"),
             "intensity": {
                 modality: how.model_dump(mode="json") for modality, how in cohort.intensity.items()
             },
             "split": split,
         }
-        if cohort.tasks:
+        if cohort.projection:
+            projection = cohort.projection.model_dump(mode="json")
+            decides |= {"tasks": cohort.tasks, "projection": projection}
+        elif cohort.tasks:
             transition = cohort.transition or TransitionConfig()
             decides |= {"tasks": cohort.tasks, "transition": transition.model_dump(mode="json")}
         plan.prepared[name] = self._unit(decides, *modules)
@@ -236,7 +255,10 @@ class DataPlanner:
             "structures": cohort.structures,
             "halves": [_protocol(half, ids) for half in (annotation.half1, annotation.half2)],
             "known": annotation.known,
+            "tasks": annotation.tasks,
         }
+        if cohort.overlapping:
+            decides["bits"] = {t: [ids[name] for name in own] for t, own in cohort.tasks.items()}
         plan.annotated[key] = self._unit(decides, "workflow.scripts.annotate")
         return plan.annotated[key]
 

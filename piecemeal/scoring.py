@@ -6,7 +6,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,11 @@ from torch import nn
 from piecemeal import methods
 from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.orientation import to_file_order
-from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
+from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.errors import InputError
 from piecemeal.evaluation.components import largest_component
 from piecemeal.evaluation.metrics import evaluate
+from piecemeal.evaluation.overlapping import bit_by_bit, largest_components
 from piecemeal.evaluation.slices import slice_distances
 from piecemeal.inference import ForwardPasses, predict, warm_up
 from piecemeal.methods._base import Method, TaskConditioned
@@ -31,7 +34,8 @@ from piecemeal.training.validation import memory_format_of
 log = logging.getLogger(__name__)
 
 COLUMNS = [
-    *("cohort", "annotation", "method", "seed", "dataset", "case", "phase", "structure", "status"),
+    *("cohort", "annotation", "method", "seed"),
+    *("dataset", "case", "phase", "task", "structure", "status"),
     *("dice", "assd_mm", "hd_mm", "hd95_mm"),
     *("true_voxels", "predicted_voxels", "overlap_voxels", "seconds"),
 ]
@@ -42,11 +46,12 @@ class RunScores(NamedTuple):
 
     `processed`: as the cohort asks to score (largest components kept where it says so);
     `unprocessed`: of the predictions as they came; `scans`: what belongs to a scan as a whole, one
-    entry each: dataset, case, phase, diagonal_mm, seconds, forward_passes, head_passes, and of a
-    method that takes a pass for every task seconds_one_pass and forward_passes_one_pass; `slices`:
-    of a cohort that asks for them, one entry a scan, structure and table (processed: true, false):
-    hd_slice_px (None without any slice), slices, left_out; its scans have slice_diagonal_px, the
-    diagonal of their plane: no two voxels of a slice lie further apart.
+    entry each: dataset, case, phase, task ("" in a cohort without tasks), diagonal_mm, seconds,
+    forward_passes, head_passes, and of a method that takes a pass for every task seconds_one_pass
+    and forward_passes_one_pass; `slices`: of a cohort that asks for them, one entry a scan,
+    structure and table (processed: true, false): hd_slice_px (None without any slice), slices,
+    left_out; its scans have slice_diagonal_px, the diagonal of their plane: no two voxels of a
+    slice lie further apart.
     """
 
     processed: pd.DataFrame
@@ -55,15 +60,72 @@ class RunScores(NamedTuple):
     slices: list[dict[str, Any]]
 
 
+class _Truth(NamedTuple):
+    """What the predictions of a scan are measured against.
+
+    reference, predictions: (z, y, x), class ids, or bit masks where structures overlap. names: by
+    class id or bit, of what a prediction may hold; labels: those of them that are scored. flat: a
+    projection, whose boundaries lie in its plane (in space all voxels of one slice are boundary).
+    """
+
+    reference: np.ndarray
+    geometry: Geometry
+    names: dict[int, str]
+    labels: dict[int, str]
+    overlapping: bool
+    flat: bool
+
+    @classmethod
+    def of(cls, scan: PreparedScan, row: Any, settings: Mapping[str, Any]) -> _Truth:
+        """That of a scan; row: of cases.csv."""
+        overlapping = settings.get("overlapping", False)
+        names = dict(enumerate(settings["structures"], start=1))
+        if overlapping:
+            names = {k: names[c] for k, c in enumerate(settings["tasks"][row.task])}
+        # What nobody was asked to draw is unknown: it has no row, rather than a wrong one.
+        declared = row.declared.split(";")
+        labels = {i: name for i, name in names.items() if name in declared}
+        flat = overlapping and scan.geometry.native_shape[0] == 1
+        reference = np.asarray(scan.reference)
+        return cls(reference, scan.geometry, names, labels, overlapping, flat)
+
+    def cleaned(self, prediction: np.ndarray, structures: Collection[str]) -> np.ndarray:
+        """`prediction` with the largest component alone of these structures."""
+        kept = [i for i, name in self.names.items() if name in structures]
+        return (largest_components if self.overlapping else largest_component)(prediction, kept)
+
+    def scores(self, prediction: np.ndarray, threads: int) -> pd.DataFrame:
+        """Rows of `evaluate`, with the name of the structure under `structure`."""
+        volumes, spacing = (prediction, self.reference), self.geometry.spacing
+        if self.flat:
+            volumes, spacing = [volume[0] for volume in volumes], spacing[1:]
+        return self._measured(evaluate, *volumes, self.labels, spacing, threads=threads)
+
+    def slices(self, prediction: np.ndarray, plane: Sequence[int]) -> list[dict[str, Any]]:
+        """Distances slice by slice as entries of scores.json, which has null instead of NaN.
+
+        They are in pixels of `plane` (y, x), which is stretched to the scan's own.
+        """
+        pixels = np.divide(plane, self.geometry.native_shape[1:])
+        found = self._measured(slice_distances, prediction, self.reference, self.labels, pixels)
+        found = found.astype(object)
+        return found.where(found.notna(), None).to_dict("records")
+
+    def _measured(self, measure: Callable[..., pd.DataFrame], *given: Any, **options: Any):
+        of_each = partial(bit_by_bit, measure) if self.overlapping else measure
+        return of_each(*given, **options).rename(columns={"label": "structure"})
+
+
 def score_run(
     settings: dict[str, Any], prepared: Path, weights: Path, predictions: Path, threads: int = 1
 ) -> RunScores:
-    """Predict and score the test scans of a run.
+    """Predict and score the test scans of a run; of a run with tasks, those of its tasks.
 
-    settings: the run's, as in the plan; predictions: folder for `<dataset>/<scan>.nii.gz`.
+    settings: the run's, as in the plan; predictions: folder for `<dataset>/<scan>.nii.gz`, which
+    hold class ids, or, where structures overlap, bit masks over those of the scan's task.
     `seconds` is the time to predict the scan, the same in all its rows; `forward_passes` counts the
     slices or windows that the network (of a task-conditioned one: its backbone) evaluated for it,
-    `head_passes` those that its task heads did.
+    `head_passes` those that its task heads did. Raises InputError if there is no scan to score.
     """
     # As in training: without its allocator a prediction spends most of its time on page faults.
     device = prepare_process(threads)
@@ -76,46 +138,52 @@ def score_run(
     if method.trained:
         network = load_network(settings, method, weights)
         network.to(device, memory_format=memory_format_of(network))
-    names = dict(enumerate(settings["structures"], start=1))
-    kept = [i for i, name in names.items() if name in settings["largest_component"]]
 
-    cases = read_cases(prepared)
     processed, raw, scans, slices = [], [], [], []
-    for row in cases[cases["split"] == "test"].itertuples(index=False):
+    for row in _to_score(prepared, settings).itertuples(index=False):
         scan = PreparedScan(prepared / row.dataset / row.scan)
         if network is not None and not scans:
             # The first forward pass of a process also loads kernels and sets up threads and memory:
             # an empty input pays for that, untimed, so that the first scan takes as long as others.
             warm_up(method, network, scan, settings)
         prediction, seconds, passes = _timed(method, network, scan, settings)
-        identity = {"dataset": row.dataset, "case": row.case, "phase": row.phase}
+        truth = _Truth.of(scan, row, settings)
+        identity = {key: getattr(row, key) for key in ("dataset", "case", "phase", "task")}
         scans.append(
             identity
-            | {"diagonal_mm": round(diagonal_mm(scan.geometry), 4), "seconds": seconds}
+            | {"diagonal_mm": round(diagonal_mm(scan.geometry, truth.flat), 4), "seconds": seconds}
             | {"forward_passes": passes.count, "head_passes": passes.head_count}
             | _in_one_pass(method, network, scan, settings)
         )
-        cleaned = largest_component(prediction, kept)
+        cleaned = truth.cleaned(prediction, settings["largest_component"])
         _write(predictions / row.dataset / f"{row.scan}.nii.gz", cleaned, scan)
-        # What nobody was asked to draw is unknown: it has no row, rather than a wrong one.
-        declared = names_to_ids(row.declared, settings["structures"])
-        labels = {i: names[i] for i in declared}
         for table, volume in ((processed, cleaned), (raw, prediction)):
-            scores = evaluate(
-                volume, np.asarray(scan.reference), labels, scan.geometry.spacing, threads=threads
-            )
-            table.append(
-                scores.rename(columns={"label": "structure"}).assign(**identity, seconds=seconds)
-            )
+            table.append(truth.scores(volume, threads).assign(**identity, seconds=seconds))
         if plane := settings.get("slices"):
             scans[-1]["slice_diagonal_px"] = round(math.hypot(*plane), 4)
             for which, volume in ((True, cleaned), (False, prediction)):
-                slices += _slices(volume, scan, labels, plane, identity | {"processed": which})
+                found = truth.slices(volume, plane)
+                slices += [identity | {"processed": which} | entry for entry in found]
         log.info("%s: %s", row.scan, processed[-1]["dice"].round(3).tolist())
         return_freed_memory()
     run = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
     first, second = (pd.concat(t).assign(**run)[COLUMNS] for t in (processed, raw))
     return RunScores(first, second, scans, slices)
+
+
+def _to_score(prepared: Path, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The test cases of a run, of one with tasks those of its own; InputError if there is none."""
+    cases = read_cases(prepared)
+    cases = cases[cases["split"] == "test"]
+    if tasks := settings.get("tasks"):
+        cases = cases[cases["task"].isin(list(tasks))]
+    if cases.empty:
+        of_tasks = f" of the tasks {list(tasks)}" if tasks else ""
+        raise InputError(
+            f"{prepared / 'cases.csv'}: no case of the split 'test'{of_tasks}, expected one at "
+            "least to score; enlarge the split"
+        )
+    return cases
 
 
 def _timed(
@@ -143,31 +211,17 @@ def _in_one_pass(
     return {"seconds_one_pass": seconds, "forward_passes_one_pass": passes.count}
 
 
-def _slices(
-    volume: np.ndarray,
-    scan: PreparedScan,
-    labels: dict[int, str],
-    plane: Sequence[int],
-    identity: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Distances slice by slice as entries of scores.json, which has null instead of NaN.
+def diagonal_mm(geometry: Geometry, flat: bool = False) -> float:
+    """Length in mm of the diagonal of a scan's volume: no two of its voxels lie further apart.
 
-    They are in pixels of `plane` (y, x), which is stretched to the scan's own.
+    flat: that of its planes, for a projection.
     """
-    pixels = np.divide(plane, scan.geometry.native_shape[1:])
-    found = slice_distances(volume, np.asarray(scan.reference), labels, pixels)
-    found = found.rename(columns={"label": "structure"}).astype(object)
-    return [identity | row for row in found.where(found.notna(), None).to_dict("records")]
-
-
-def diagonal_mm(geometry: Geometry) -> float:
-    """Length in mm of the diagonal of a scan's volume: no two of its voxels lie further apart."""
-    sides = zip(geometry.native_shape, geometry.spacing, strict=True)
-    return math.hypot(*(voxels * spacing for voxels, spacing in sides))
+    sides = np.multiply(geometry.native_shape, geometry.spacing)
+    return math.hypot(*sides[flat:])
 
 
 def _write(path: Path, prediction: np.ndarray, scan: PreparedScan) -> None:
-    """Write class ids (z, y, x) voxel by voxel as the scan's own file has them."""
+    """Write class ids (z, y, x), or a bit mask, voxel by voxel as the scan's own file has them."""
     affine, file_axes = scan.geometry.affine, scan.geometry.file_axes
     if file_axes:
         prediction, affine = to_file_order(prediction, affine, file_axes)

@@ -36,6 +36,23 @@ class Metric(Strict):
         description="distances: what a missed or invented structure counts in the code the paper "
         "cites; adds the row '<name>, a miss counts ...' to the csv",
     )
+    normalised: bool = Field(
+        False,
+        description="distances: divided by the largest one of the column, over the compared arms, "
+        "their cases and their seeds",
+    )
+
+    @model_validator(mode="after")
+    def _a_share_has_no_unit(self) -> Metric:
+        if self.normalised and not (self.is_distance and self.unit == "1"):
+            raise ValueError(
+                f"metric '{self.name}': only a distance is normalised, to the unit '1'"
+            )
+        if self.normalised and self.miss_counts is not None:
+            raise ValueError(
+                f"metric '{self.name}': a normalised one has no miss_counts; remove it"
+            )
+        return self
 
     @property
     def factor(self) -> float:
@@ -58,14 +75,25 @@ class Speed(Strict):
         "forward_passes_per_case",
         "seconds_per_case_one_pass",
         "forward_passes_per_case_one_pass",
+        "training_minutes",
+        "parameters",
+        "parameters_per_task",
+        "weights_mib",
     ] = Field(
         description="training time of one pass over the training samples; time to predict one "
         "scan of a case; forward passes of the network that this takes; the latter two where a "
-        "method that takes a pass for every task shares one among them"
+        "method that takes a pass for every task shares one among them; time of all training "
+        "steps; learned numbers of the network, or of all networks together; the same divided by "
+        "the tasks that they are for; MiB that they take with 4 bytes each"
     )
     unit: str = Field(description="unit; must be the published one ('1' for a count)")
     decimals: int = Field(ge=0, le=6, description="digits after the point in print")
     better: Literal["higher", "lower"] = Field("lower", description="which direction is better")
+
+    @property
+    def varies(self) -> bool:
+        """Whether runs or cases differ in it; the size of a network is the same in all of them."""
+        return self.measure not in ("parameters", "parameters_per_task", "weights_mib")
 
 
 class Arm(Strict):
@@ -80,12 +108,30 @@ class Arm(Strict):
 
 
 class Column(Strict):
-    """One structure (in one phase) of a table."""
+    """One structure (in one phase) of a table, or the mean over several of one task."""
 
     name: str = Field(min_length=1, description="name in the csv and in the published numbers")
     heading: str = Field(description="what is printed above the column")
-    structure: str = Field(description="structure in the scores")
+    structure: str | None = Field(None, description="structure in the scores")
+    structures: list[str] = Field(
+        [],
+        description="in place of `structure`: several of one task; what a case scores is the mean "
+        "over those of them that it has",
+    )
     phase: str = Field("", description="phase in the scores; empty where there are none")
+
+    @model_validator(mode="after")
+    def _is_of_something(self) -> Column:
+        if (self.structure is None) != bool(self.structures):
+            raise ValueError(f"column '{self.name}': give either `structure` or `structures`")
+        if len(set(self.structures)) < len(self.structures):
+            raise ValueError(f"column '{self.name}': every structure must occur once")
+        return self
+
+    @property
+    def members(self) -> list[str]:
+        """The structures that it is of, one or several."""
+        return self.structures if self.structure is None else [self.structure]
 
 
 class Half(Strict):

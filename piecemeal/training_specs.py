@@ -51,6 +51,12 @@ class RandomCases(Strict):
     name: Literal["cases"]
 
 
+class Tasks(Strict):
+    """A random task of the cohort, then a random slice (or case) of it."""
+
+    name: Literal["tasks"]
+
+
 class Foreground(Strict):
     """A random case; part of every batch is centred on a random class that the case names."""
 
@@ -83,7 +89,8 @@ class Alternating(Strict):
 
 
 Sampler = Annotated[
-    Epochs | RandomCases | Foreground | Alternating | Hierarchical, Field(discriminator="name")
+    Epochs | RandomCases | Tasks | Foreground | Alternating | Hierarchical,
+    Field(discriminator="name"),
 ]
 
 
@@ -231,6 +238,9 @@ class TrainingConfig(Strict):
     decay: Decay | None = Field(
         None, description="how the learning rate falls; null: as each method's file says"
     )
+    optimiser: OptimiserConfig | None = Field(
+        None, description="instead of each method's, but for the decay; null: theirs"
+    )
     patience: PositiveInt | None = Field(
         None, description="validations without a better loss before the run stops; null: never"
     )
@@ -256,7 +266,7 @@ class TrainingConfig(Strict):
         steps and validations, none further apart than the others'. The decay is the method's own
         where the scale has none.
         """
-        settings = self.model_dump(exclude={"samples"})
+        settings = self.model_dump(exclude={"samples", "optimiser"})
         if self.samples is not None:
             rows = method.batch_size or 1
             labelled = rows - math.floor(rows * getattr(method.sampler, "unlabelled", 0) + 1e-6)

@@ -21,9 +21,10 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 # word here.
 LAYERS = [
     {"errors"},
-    {"intensities", "labelsets", "provenance", "registry", "validation"},
+    {"bitmasks", "intensities", "labelsets", "provenance", "registry", "validation"},
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "table_specs"},
-    {"dataset_specs", "papers", "training_specs"},
+    {"dataset_specs", "figure_specs", "projection_specs", "training_specs"},
+    {"papers"},
     {"cohort_specs"},
     {"config"},
     {"datasets", "evaluation", "methods", "plan_data"},
@@ -39,7 +40,8 @@ LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 WITHOUT_TORCH = ["annotations", "config", "datasets", "errors", "jobs", "labelsets", "papers"]
 WITHOUT_TORCH += ["augmentation_specs", "evaluation", "plan", "plan_file", "provenance", "registry"]
 WITHOUT_TORCH += ["publishing", "table_specs", "training_specs", "validation", "status", "cli"]
-WITHOUT_TORCH += ["cohort_specs", "dataset_specs", "estimates", "plan_data", "sharing"]
+WITHOUT_TORCH += ["bitmasks", "cohort_specs", "dataset_specs", "estimates", "plan_data", "sharing"]
+WITHOUT_TORCH += ["figure_specs", "projection_specs"]
 
 
 def name_of(path: Path) -> str:

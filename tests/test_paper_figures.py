@@ -6,13 +6,20 @@ import pytest
 import yaml
 
 from piecemeal.errors import InputError
-from piecemeal.papers import cohorts_of, load_paper
+from piecemeal.figure_specs import cohorts_of, shown_of
+from piecemeal.papers import load_paper
 
 BASE = {"key": "more", "title": "t", "caption": "c"}
 VIEWS = BASE | {"kind": "views", "arm": "slac", "cohort": "cardiac"}
 ATTENTION = BASE | {"kind": "attention", "arms": {"slac": "SLAC"}, "cohort": "cardiac"}
 NOTED = BASE | {"kind": "noted_curves", "arms": {"slac": "SLAC"}, "cohorts": ["thigh", "cardiac"]}
 NOTED |= {"columns": {"accepted": "accepted"}}
+GROUPS = BASE | {"kind": "structure_scores", "table": "table2", "metric": "DSC"}
+GROUPS |= {"arms": {"slac": "SLAC", "xent-lb": "LB"}}
+STAGES = BASE | {"kind": "stages", "table": "table2", "metric": "DSC"}
+STAGES |= {"orders": {"one": {"xent-lb": "before", "slac": "after"}}}
+SHARING = BASE | {"kind": "sharing", "arms": {"slac": "SLAC"}, "cohort": "cardiac"}
+EXAMPLES = BASE | {"kind": "qualitative", "cohorts": ["cardiac"]}
 
 
 @pytest.fixture
@@ -37,8 +44,10 @@ def load(tmp_path, pytestconfig):
         (VIEWS, ["slac"], ["cardiac"]),
         (ATTENTION, ["slac"], ["cardiac"]),
         (NOTED, ["slac"], ["thigh", "cardiac"]),
+        (SHARING, ["slac"], ["cardiac"]),
+        (EXAMPLES, [], ["cardiac"]),
     ],
-    ids=["views", "attention", "noted_curves"],
+    ids=["views", "attention", "noted_curves", "sharing", "qualitative"],
 )
 def test_a_figure_shows_its_arms_on_its_cohorts(load, figure, arms, cohorts):
     paper = load(figure)
@@ -53,6 +62,23 @@ def test_case_scores_are_of_the_cohorts_of_their_table(load):
     assert cohorts_of(shown, tables) == [half.cohort for half in tables[shown.table].halves]
 
 
+def test_a_figure_of_a_table_is_of_its_halves_and_columns(load):
+    paper = load(GROUPS)
+    table = next(table for table in paper.tables if table.key == "table2")
+    first, *others = table.halves
+    tables = {"table2": table}
+    whole = paper.figures[-1]
+    assert cohorts_of(whole, tables) == [half.cohort for half in table.halves]
+    assert shown_of(whole, table) == table
+    half = whole.model_copy(update={"settings": [others[0].setting]})
+    assert cohorts_of(half, tables) == [others[0].cohort]
+    column = whole.model_copy(update={"columns": [first.columns[1].name]})
+    (reduced,) = shown_of(column, table).halves
+    assert (reduced.cohort, reduced.columns) == (first.cohort, first.columns[1:2])
+    stages = load(STAGES | {"key": "further"}).figures[-1]
+    assert stages.arms == {"xent-lb": "before", "slac": "after"}
+
+
 @pytest.mark.parametrize(
     ("figure", "change", "message"),
     [
@@ -63,6 +89,14 @@ def test_case_scores_are_of_the_cohorts_of_their_table(load):
         (ATTENTION, {"arms": {}}, r"figures.yaml: key .*arms"),
         (NOTED, {"columns": {}}, r"figures.yaml: key .*columns"),
         (NOTED, {"cohorts": ["organs"]}, r"asks for 'slac' on 'organs'"),
+        (GROUPS, {"table": "table9"}, r"'more' asks for table 'table9'; tables.yaml has: table2"),
+        (GROUPS, {"metric": "IoU"}, r"asks for metric 'IoU'; table 'table2' has: DSC"),
+        (GROUPS, {"settings": ["knee"]}, r"asks for setting 'knee'; table 'table2' has: "),
+        (GROUPS, {"columns": ["knee"]}, r"asks for column 'knee'; table 'table2' has: "),
+        (GROUPS, {"arms": {"mos": "M"}}, r"asks for 'mos' on "),
+        (STAGES, {"orders": {"one": {"slac": "only"}}}, r"figures.yaml: key .*orders"),
+        (STAGES, {"orders": {"one": {"slac": "a", "mos": "b"}}}, r"asks for 'mos' on "),
+        (EXAMPLES, {"cohorts": ["organs"]}, r"'more' asks for cohort \['organs'\], which runs.tsv"),
     ],
 )
 def test_mistakes_name_file_and_key(load, figure, change, message):

@@ -147,6 +147,33 @@ def test_no_runs_are_refused(tmp_path):
         read_runs(tmp_path / "runs.tsv")
 
 
+RUNS = "arm\tcohort\tannotation\tmethod\tstarts_from\tlength\n"
+
+
+def test_a_run_may_start_from_another_and_have_its_own_length(tmp_path):
+    path = tmp_path / "runs.tsv"
+    path.write_text(f"{RUNS}one\tc\ta\tm\t\t\ntwo\tc\ta\tm\tone\t0.3\n")
+    first, second = read_runs(path)
+    assert (first.starts_from, first.length) == (None, 1.0)
+    assert (second.starts_from, second.length) == ("one", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("one\tc\ta\tm\tone\t", r"line 2: arm 'one' starts from 'one'"),
+        ("one\tc\ta\tm\ttwo\t\ntwo\tc\ta\tm\tone\t", r"line 2: arm 'one' starts from 'two'"),
+        ("one\td\ta\tm\t\t\ntwo\tc\ta\tm\tone\t", r"line 3: .*no arm on cohort 'c' further up"),
+        ("one\tc\ta\tm\t\t0", r"line 2: key 'length'"),
+        ("one\tc\ta\tm\t\tlong", r"line 2: key 'length'"),
+    ],
+)
+def test_a_chain_of_runs_that_cannot_be_is_refused(tmp_path, rows, message):
+    (tmp_path / "runs.tsv").write_text(RUNS + rows + "\n")
+    with pytest.raises(InputError, match=message):
+        read_runs(tmp_path / "runs.tsv")
+
+
 def test_every_key_is_described():
     found = {**vars(papers), **vars(table_specs)}.values()
     models = [m for m in found if isinstance(m, type) and issubclass(m, BaseModel)]

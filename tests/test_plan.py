@@ -153,7 +153,7 @@ def test_a_method_is_told_the_tasks_of_its_cohort(place):
     brief = {"steps": 2, "validate_every": 1}
     place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["anatomy"].update(training=brief))
     file = place.root / "config/papers/kemnitz2018/runs.tsv"
-    file.write_text(file.read_text() + "shared\tanatomy\tdeclared\tlabel_sharing\n")
+    file.write_text(file.read_text() + "shared\tanatomy\tall_tasks\tlabel_sharing\n")
     (run,) = runs(place, "anatomy")
     cohort = Planner(place.root).cohort("anatomy")
     told = run.settings["method_options"]["tasks"]
@@ -162,15 +162,95 @@ def test_a_method_is_told_the_tasks_of_its_cohort(place):
     assert "tasks" not in of_slac.settings["method_options"]
 
 
-def test_a_scale_may_leave_methods_out(place):
-    def leave(method):
-        return lambda c: c["cohorts"]["thigh"].update(leave_out=[method])
+def test_a_scale_may_leave_arms_out(place):
+    def leave(arm):
+        return lambda c: c["cohorts"]["thigh"].update(leave_out=[arm])
 
-    place.change(f"scales/{SCALE}.yaml", leave("naive_masking"))
+    place.change(f"scales/{SCALE}.yaml", leave("naive"))
     assert "naive_masking" not in {run.settings["method"] for run in runs(place, "thigh")}
     assert "naive_masking" in {run.settings["method"] for run in runs(place, "cardiac")}
-    place.change(f"scales/{SCALE}.yaml", leave("naive"))
-    refused(place, "cohorts.thigh.leave_out", "naive_masking")
+    place.change(f"scales/{SCALE}.yaml", leave("naive_masking"))
+    refused(place, "cohorts.thigh.leave_out", "naive_masking", "slac")
+
+
+class TestAChainOfRuns:
+    """Three tasks, then the head alone, then all four."""
+
+    @pytest.fixture
+    def chain(self, place):
+        brief = {"steps": 10, "validate_every": 1}
+        change = {"training": brief, "seeds": [0, 1]}
+        place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["anatomy"].update(change))
+        rows = [
+            ("arm", "cohort", "annotation", "method", "starts_from", "length"),
+            ("first", "anatomy", "first_tasks", "label_sharing", "", ""),
+            ("new", "anatomy", "added_task", "label_sharing", "first", "0.3"),
+            ("all", "anatomy", "all_tasks", "label_sharing", "new", "0.7"),
+        ]
+        self.write(place, rows)
+        return rows
+
+    @staticmethod
+    def write(place, rows):
+        for key in ("kemnitz2018", "anand2024"):
+            file = place.root / "config/papers" / key / "runs.tsv"
+            file.write_text("".join("\t".join(row) + "\n" for row in rows))
+        for file in ("tables", "figures"):
+            empty = f"{file}: []\n"
+            (place.root / f"config/papers/kemnitz2018/{file}.yaml").write_text(empty)
+
+    @staticmethod
+    def by_arm(plan: Plan, seed: int = 0) -> dict[str, Unit]:
+        entries = plan.papers["kemnitz2018"]
+        return {e["arm"]: plan.runs[e["run"]] for e in entries if f"/seed{seed}-" in e["run"]}
+
+    def test_goes_on_from_the_weights_of_the_same_seed(self, place, chain):
+        plan = place.plan()
+        for seed in (0, 1):
+            arms = self.by_arm(plan, seed)
+            assert arms["first"].settings["starts_from"] is None
+            assert arms["new"].settings["starts_from"] == arms["first"].hash
+            assert arms["new"].settings["starts_from_run"].endswith(arms["first"].hash)
+            assert arms["all"].settings["starts_from"] == arms["new"].hash
+
+    def test_knows_the_tasks_that_its_weights_have_learned(self, place, chain):
+        known = {arm: [*run.settings["tasks"]] for arm, run in self.by_arm(place.plan()).items()}
+        assert known["first"] == ["pelvis", "abdomen", "chest"]
+        assert known["new"] == known["all"] == ["pelvis", "abdomen", "chest", "head"]
+
+    def test_trains_as_long_as_each_arm_says(self, place, chain):
+        arms = self.by_arm(place.plan())
+        steps = {arm: run.settings["training"]["steps"] for arm, run in arms.items()}
+        assert steps == {"first": 10, "new": 3, "all": 7}
+
+    def test_is_renamed_from_where_it_changes(self, place, chain):
+        before = self.by_arm(place.plan())
+        self.write(place, [*chain[:2], (*chain[2][:-1], "0.4"), chain[3]])
+        after = self.by_arm(place.plan())
+        assert {arm for arm in before if before[arm].hash != after[arm].hash} == {"new", "all"}
+
+    def test_is_left_out_as_a_whole(self, place, chain):
+        def leave(*arms):
+            return lambda c: c["cohorts"]["anatomy"].update(leave_out=list(arms))
+
+        place.change(f"scales/{SCALE}.yaml", leave("new"))
+        refused(place, "cohorts.anatomy", "'all' starts from 'new'", "not run here")
+        place.change(f"scales/{SCALE}.yaml", leave("new", "all"))
+        assert set(self.by_arm(place.plan())) == {"first"}
+
+
+def test_what_overlaps_is_learned_by_methods_that_know_it(place):
+    brief = {"steps": 2, "validate_every": 1}
+    change = {"training": brief}
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["extremities"].update(change))
+    file, rows = place.root / "config/papers/kemnitz2018/runs.tsv", "shared\textremities\tall_tasks"
+    text = file.read_text()
+    file.write_text(f"{text}{rows}\tlabel_sharing\n")
+    (run,) = runs(place, "extremities")
+    assert run.settings["overlapping"]
+    assert run.settings["method_options"]["overlapping"]
+    file.write_text(f"{text}{rows}\tslac\n")
+    refused(place, "methods/slac.yaml", "'extremities'", "overlap")
 
 
 def test_the_patch_of_a_scale_is_that_of_every_method_of_patches(place):
@@ -237,8 +317,13 @@ def test_tasks_without_a_word_on_transition_have_its_defaults(place):
 
 def test_a_cohort_without_tasks_says_nothing_of_them(place):
     for name, unit in place.plan().prepared.items():
-        said = {"tasks", "transition"} & unit.settings.keys()
-        assert said == ({"tasks", "transition"} if name.startswith("anatomy") else set())
+        said = {"tasks", "transition", "projection"} & unit.settings.keys()
+        if name.startswith("anatomy"):
+            assert said == {"tasks", "transition"}
+        elif name.startswith(("extremities", "bone_projections")):
+            assert said == {"tasks", "projection"}
+        else:
+            assert not said
 
 
 def test_an_annotation_changes_its_own_runs_only(place):
@@ -411,3 +496,17 @@ def test_equivalent_code_keeps_the_old_hash(place, monkeypatch):
     monkeypatch.setattr(planning, "source_hash", edited)
     assert hashes(place.plan())["raw"] != hashes(before)["raw"]
     assert hashes(place.plan(equivalent_code=declared)) == hashes(before)
+
+
+def test_the_optimiser_of_a_scale_stands_in_for_that_of_the_methods(place):
+    adam = {"name": "adam", "learning_rate": 0.004, "weight_decay": 0.1}
+    before = {unit.hash for unit in runs(place, "cardiac")}
+    place.change(
+        f"scales/{SCALE}.yaml",
+        lambda c: c["cohorts"]["thigh"]["training"].update(optimiser=adam),
+    )
+    for run in runs(place, "thigh"):
+        given = run.settings["optimiser"]
+        assert adam.items() <= given.items() if run.settings["network"] else given is None
+        assert "optimiser" not in run.settings["training"]
+    assert {unit.hash for unit in runs(place, "cardiac")} == before

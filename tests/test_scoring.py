@@ -20,8 +20,8 @@ from piecemeal.methods._base import TaskConditioned
 from piecemeal.scoring import diagonal_mm, score_run
 
 COLUMNS = (
-    "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,hd95_mm,"
-    "true_voxels,predicted_voxels,overlap_voxels,seconds"
+    "cohort,annotation,method,seed,dataset,case,phase,task,structure,status,"
+    "dice,assd_mm,hd_mm,hd95_mm,true_voxels,predicted_voxels,overlap_voxels,seconds"
 )
 SCRIPT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "score.py"
 NAMES = {"scores": "scores.csv", "unprocessed": "unprocessed.csv", "record": "scores.json"}
@@ -69,9 +69,9 @@ def test_one_row_a_test_scan_and_structure(cohort, untrained, tmp_path):
         assert scores.to_csv(index=False).splitlines()[0] == COLUMNS
         wanted = [(case, name) for case in test["case"] for name in ("left", "right")]
         assert list(zip(scores["case"], scores["structure"], strict=True)) == wanted
-        identity = scores[["cohort", "annotation", "method", "seed", "dataset", "phase"]]
+        identity = scores[["cohort", "annotation", "method", "seed", "dataset", "phase", "task"]]
         assert set(identity.itertuples(index=False, name=None)) == {
-            ("blocks", "half_merged", "oracle", 0, "blocks", "")
+            ("blocks", "half_merged", "oracle", 0, "blocks", "", "")
         }
         assert (scores.groupby("case")["seconds"].nunique() == 1).all()
 
@@ -110,8 +110,8 @@ def test_predictions_of_turned_scans_lie_voxel_by_voxel_on_the_file(untrained, t
     about = {"native_shape": labels.shape, "spacing": spacing, "affine": affine.tolist()}
     about |= {"grid_shape": labels.shape, "grid_spacing": spacing, "file_axes": file_axes}
     (folder / "scan.json").write_text(json.dumps(about))
-    row = {"dataset": "oblique", "scan": "one", "case": "one", "phase": "", "split": "test"}
-    row |= {"half": "", "declared": "left;right"}
+    row = {"dataset": "oblique", "scan": "one", "case": "one", "phase": "", "task": ""}
+    row |= {"split": "test", "half": "", "declared": "left;right"}
     pd.DataFrame([row]).to_csv(tmp_path / "prepared" / "cases.csv", index=False)
 
     scores, *_ = score_run(untrained("oracle"), tmp_path / "prepared", tmp_path, tmp_path)
@@ -200,7 +200,7 @@ def test_slices_are_measured_before_and_after_post_processing(
 def test_a_missed_structure_has_no_slice(cohort, untrained, tmp_path):
     floor = untrained("background", slices=[32, 36])
     scores = score_run(floor, cohort.prepared, tmp_path / "none", tmp_path)
-    identity = {"dataset": "blocks", "case": scores.scans[0]["case"], "phase": ""}
+    identity = {"dataset": "blocks", "case": scores.scans[0]["case"], "phase": "", "task": ""}
     measures = {"hd_slice_px": None, "slices": 0, "left_out": 3}
     assert scores.slices[0] == {**identity, "processed": True, "structure": "left", **measures}
 
@@ -238,8 +238,8 @@ def test_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
     cases = read_cases(cohort.prepared)
     assert scans == [
         {
-            **{"dataset": "blocks", "case": case, "phase": "", "diagonal_mm": 87.9875},
-            **{"seconds": 3.0, "forward_passes": 3, "head_passes": 0},
+            **{"dataset": "blocks", "case": case, "phase": "", "task": ""},
+            **{"diagonal_mm": 87.9875, "seconds": 3.0, "forward_passes": 3, "head_passes": 0},
         }
         for case in cases[cases["split"] == "test"]["case"]
     ]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from piecemeal import annotations
+from piecemeal import annotations, bitmasks
 from piecemeal.annotations import as_declared
 from piecemeal.datasets.places import write_places
 from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
@@ -52,6 +52,8 @@ def annotate(
     structures: list[str],
     halves: dict[int, dict | None],
     known: str = "declared",
+    tasks: list[str] | None = None,
+    bits: dict[str, list[int]] | None = None,
 ) -> pd.DataFrame:
     """Annotate the training and validation cases of a prepared store; returns cases.csv.
 
@@ -61,14 +63,25 @@ def annotate(
     known: "declared", "present" or "all", the structures of a scan that a voxel without a label is
     known not to be; it may be each of the others, whatever the protocol
     (`annotations.as_declared`).
-    Raises InputError on an unknown protocol, one of its settings missing or unknown, or class ids
-    out of range.
+    tasks: only the cases of these are annotated; None: all.
+    bits: task -> class ids of its structures, of a cohort whose structures overlap: codes are its
+    bit masks then, and each set holds all structures of a mask (`bitmasks.table`), not what a voxel
+    may be one of. Its halves are `complete`, in a protocol of each task.
+    Raises InputError on an unknown protocol, one of its settings missing or unknown, another one
+    than `complete` with `bits`, or class ids out of range.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.csv").unlink(missing_ok=True)
     kinds = {half: _named(half, halves) for half in (1, 2) if halves.get(half)}
+    if bits and set(kinds.values()) - {"complete"}:
+        raise InputError(
+            f"protocols {sorted(kinds.values())}: structures that overlap take `complete`; correct "
+            "`annotations` in config/cohorts"
+        )
     cases = read_cases(prepared)
     cases = cases[cases["split"].isin(["train", "validation"]) & cases["half"].isin(kinds)]
+    if tasks is not None:
+        cases = cases[cases["task"].isin(tasks)]
     every = list(range(1, len(structures) + 1))
     protocols, undeclared, tables = [], [], {}
     for row in cases.itertuples():
@@ -77,9 +90,14 @@ def annotate(
         drawn = every if known == "all" else names_to_ids(getattr(row, known), structures)
         others = _others(drawn, structures)
         protocol = kinds[row.half] + (f"_without_{'_'.join(others)}" if others else "")
-        annotation = as_declared(
-            _annotate_scan(prepared / place, row.scan, halves[row.half], len(structures) + 1), drawn
-        )
+        scan, classes = PreparedScan(prepared / place), len(structures) + 1
+        if bits:
+            # A bit is another structure in each task.
+            protocol = f"{row.task}_{protocol}"
+            said = Annotation(_labels(scan), bitmasks.table(bits[row.task], classes))
+        else:
+            said = _annotate_scan(scan, row.scan, halves[row.half], classes)
+        annotation = as_declared(said, drawn)
         (folder / place).mkdir(parents=True, exist_ok=True)
         np.save(folder / place / "codes.npy", annotation.codes)
         places = folder / place / "places.npz"
@@ -114,15 +132,20 @@ def _named(half: int, halves: dict[int, dict | None]) -> str:
     return f"{kind}_{half}" if differs else kind
 
 
-def _annotate_scan(folder: Path, scan: str, protocol: dict, classes: int) -> Annotation:
-    prepared = PreparedScan(folder)
+def _annotate_scan(prepared: PreparedScan, name: str, protocol: dict, classes: int) -> Annotation:
     if protocol["kind"] == "unlabelled":
         return annotations.unlabelled(prepared.image.shape, classes)
-    if prepared.labels is None:
-        raise InputError(f"{folder}: has no labels to annotate from; use `unlabelled` for it")
     settings = {key: value for key, value in protocol.items() if key != "kind"}
     if "seed" in settings:
-        digest = hashlib.sha256(f"{settings['seed']}:{scan}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{settings['seed']}:{name}".encode()).hexdigest()
         settings["seed"] = int(digest[:8], 16)
     simulate = getattr(annotations, protocol["kind"])
-    return simulate(np.asarray(prepared.labels), classes=classes, **settings)
+    return simulate(_labels(prepared), classes=classes, **settings)
+
+
+def _labels(prepared: PreparedScan) -> np.ndarray:
+    if prepared.labels is None:
+        raise InputError(
+            f"{prepared.folder}: has no labels to annotate from; use `unlabelled` for it"
+        )
+    return np.asarray(prepared.labels)

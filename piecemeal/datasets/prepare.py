@@ -50,6 +50,7 @@ def prepare(
     code: str = "",
     tasks: dict[str, list[str]] | None = None,
     transition: dict[str, int] | None = None,
+    projection: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Prepare every scan of the sources into `folder` (see store.py); returns its cases.csv.
 
@@ -62,6 +63,7 @@ def prepare(
     orientation, grid, intensity, split: as in cohort_specs; split["file"] is a path. code: a hash
     of the code that prepares. tasks, transition: as in cohort_specs; with tasks a scan is stored in
     parts `<scan>_<task>`, one for each task that it shows (tasks.py), of the same patient.
+    projection: as in cohort_specs; the parts are views of the scan then (projections.py).
 
     A scan that is there already, from the same files with the same settings and code, is not
     touched; one that lies in another folder of the cohort (beside this one, <cohort>-<hash>) is
@@ -81,7 +83,9 @@ def prepare(
             "grid": grid,
             "code": code,
         }
-        if tasks:
+        if projection:
+            of_cohort |= {"tasks": tasks, "projection": projection}
+        elif tasks:
             of_cohort |= {"tasks": tasks, "transition": transition}
         jobs, splits, bad = _plan(folder, sources, of_cohort, intensity, split)
         outcomes = _run(jobs, workers)
@@ -115,10 +119,10 @@ def _plan(
     splits, bad = {}, []
     cohort = folder.name.rpartition("-")[0]
     relatives = set(folder.parent.glob(f"{cohort}-*")) - {folder} if cohort else set()
-    tasks, structures = of_cohort.get("tasks", {}), dict(of_cohort["structures"])
+    projection = of_cohort.get("projection")
     for dataset, source in sorted(sources.items()):
         cases, bad_cases = usable_cases(dataset, source)
-        shown = tasks_with(labelled_by(source), tasks, structures)
+        shown = _tasks_of(dataset, source, of_cohort)
         patients = choose_patients(dataset, source, {one.case for one in (*cases, *bad_cases)})
         theirs = {one.case: one.split for one in cases}
         try:
@@ -130,6 +134,8 @@ def _plan(
         for case in cases:
             if case.case in splits[dataset].index:
                 settings = settings_of(dataset, source, case, intensity) | of_cohort
+                if projection and splits[dataset].split[case.case] != "train":
+                    settings["projection"] = projection | {"copies": 0}
                 place = Path(dataset, case.scan)
                 where = (Path(source["root"]), folder / place)
                 near = tuple(other / place for other in relatives if (other / dataset).exists())
@@ -139,6 +145,16 @@ def _plan(
         asked = set(patients if by_publisher(dataset, split) else splits[dataset].index)
         bad += [(dataset, b.scan, b.reason) for b in bad_cases if b.case in asked]
     return jobs, splits, bad
+
+
+def _tasks_of(dataset: str, source: dict, of_cohort: dict[str, Any]) -> tuple[str, ...]:
+    """The tasks that the scans of a data set may be cases of."""
+    if projection := of_cohort.get("projection"):
+        views = projection["views"].items()
+        return tuple(task for task, view in views if view["dataset"] == dataset)
+    return tasks_with(
+        labelled_by(source), of_cohort.get("tasks", {}), dict(of_cohort["structures"])
+    )
 
 
 def _rows(jobs: list[Job], outcomes: list[Prepared]) -> list[dict[str, Any]]:
@@ -153,7 +169,8 @@ def _check_tasks(tasks: dict[str, list[str]], rows: list[dict[str, Any]]) -> Non
     if absent := sorted(tasks.keys() - {row["task"] for row in rows}):
         raise InputError(
             f"no scan is a case of {absent}: none shows enough slices of it and of no other task; "
-            "take less away (`transition` in config/cohorts), or add scans"
+            "take less away (`transition` in config/cohorts), or add scans; of a projection, none "
+            "has its structures (`projection.needs`, and `part` of its view)"
         )
 
 

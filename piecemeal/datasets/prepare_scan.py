@@ -1,6 +1,7 @@
-"""Prepare one scan: read, turn, check, normalise, resample and store it (store.py).
+"""Prepare one scan: read, turn, check, normalise (whole.py), resample and store it (store.py).
 
-In a cohort of several tasks it is stored in parts, one for each task that it shows (tasks.py).
+In a cohort of several tasks it is stored in parts, one for each task that it shows (tasks.py), or
+one for each of its views (projections.py).
 """
 
 from __future__ import annotations
@@ -8,25 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from piecemeal.datasets import layouts
-from piecemeal.datasets.grid import GridSpec, resample_to_grid
-from piecemeal.datasets.intensity import normalise
-from piecemeal.datasets.labelling import Labelled, cut_by_grid, labelled, volumes_ml
-from piecemeal.datasets.leakage import fingerprint
-from piecemeal.datasets.orientation import to_canonical
-from piecemeal.datasets.scans import CaseFiles, File, Scan, content_ids, name_below
+from piecemeal.datasets.projections import project_scan
+from piecemeal.datasets.scans import CaseFiles, File, content_ids, name_below
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.datasets.tasks import cut_out, find_part
+from piecemeal.datasets.whole import Whole, on_grid, read_whole
 from piecemeal.errors import InputError
 from piecemeal.provenance import share, write_text
-
-CANONICAL = "LPS"  # arrays (z, y, x): up, back, to the patient's left
 
 
 @dataclass(frozen=True)
@@ -36,9 +31,10 @@ class Job:
     settings: layout; labels [[raw value or mask, structure], ...]; sides, side_check, unit_spacing
     (as in dataset_specs); modality; declared, of this scan; structures [[class, [its parts]], ...];
     orientation, grid, intensity of this modality (as in cohort_specs); code, a hash of it; of a
-    cohort with tasks also tasks and transition (as in cohort_specs).
+    cohort with tasks also tasks, and transition or projection (as in cohort_specs; copies: of this
+    scan).
     relatives: folders where the same scan may lie already, of other splits of the cohort.
-    tasks: those of which the data set labels anything; none in a cohort without tasks.
+    tasks: those of which the data set labels anything, or has a view; none in a cohort without.
     """
 
     dataset: str
@@ -51,7 +47,7 @@ class Job:
 
     @property
     def parts(self) -> list[Part]:
-        """The whole scan, or its part of each task."""
+        """The whole scan, or its part or view of each task."""
         if not self.tasks:
             return [Part("", self.target, self.settings, self.relatives)]
         return [
@@ -79,15 +75,6 @@ class Prepared(NamedTuple):
 
     rows: list[dict[str, Any]]
     left_out: list[tuple[str, str]]
-
-
-class _Whole(NamedTuple):
-    """A scan, turned and normalised, its labels, its fingerprint and the axes of its file."""
-
-    scan: Scan
-    drawn: Labelled | None
-    prints: dict[str, Any]
-    file_axes: str
 
 
 def prepare_scan(job: Job) -> Prepared:
@@ -176,76 +163,32 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 def _store(job: Job, source: dict[str, str]) -> list[dict[str, Any]]:
     """Store all parts of a scan; their records."""
-    whole = _read(job)
+    whole = read_whole(job.case, job.dataset, job.settings)
+    if "projection" in job.settings:
+        made = project_scan(whole, job.case, job.dataset, job.settings, job.tasks)
+    else:
+        made = (_part_of(whole, part) for part in job.parts)
     records = []
-    for part in job.parts:
-        if not part.task:
-            arrays, record = _on_grid(whole, part.settings)
-        else:
-            planes, reason = find_part(whole.drawn, part.task, part.settings)
-            arrays, record = ({}, {"left_out": reason}) if reason else _cut(whole, part, planes)
+    for part, (arrays, record) in zip(job.parts, made, strict=True):
         record |= {"source": source, "settings": part.settings}
         records.append(_write(part.target, arrays, record))
     return records
 
 
-def _read(job: Job) -> _Whole:
-    case, settings = job.case, job.settings
-    scan = layouts.load(settings["layout"]).read(case, dict(settings["labels"]))
-    _check_spacing(scan, job)
-    turned, file_axes = _turned(scan)
-    prints = fingerprint(turned.image, settings["modality"])
-    if settings["orientation"] == "canonical":
-        scan = turned
-    else:
-        file_axes = ""
-    drawn = labelled(scan, case, settings)
-    # Before a part is cut out: a task's intensities are those that its scan has as a whole.
-    image = normalise(scan.image, settings["intensity"], case.image)
-    return _Whole(replace(scan, image=image), drawn, prints, file_axes)
+def _part_of(whole: Whole, part: Part) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and record of a scan, or of its slices of a task."""
+    if not part.task:
+        return on_grid(whole, part.settings)
+    planes, reason = find_part(whole.drawn, part.task, part.settings)
+    return ({}, {"left_out": reason}) if reason else _cut(whole, part, planes)
 
 
-def _cut(whole: _Whole, part: Part, planes: slice) -> tuple[dict[str, Any], dict[str, Any]]:
+def _cut(whole: Whole, part: Part, planes: slice) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arrays and record of the slices of a scan that are its case of a task."""
     own = part.settings["tasks"][part.task]
     scan, drawn = cut_out(whole.scan, whole.drawn, planes, own)
-    arrays, record = _on_grid(whole._replace(scan=scan, drawn=drawn), part.settings)
+    arrays, record = on_grid(whole._replace(scan=scan, drawn=drawn), part.settings)
     return arrays, record | {"task": part.task, "planes": [planes.start, planes.stop]}
-
-
-def _on_grid(whole: _Whole, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arrays and record of a scan: its image and labels on the grid, its labels as they are."""
-    scan, drawn, prints, file_axes = whole
-    wanted = settings["grid"]
-    grid = GridSpec(tuple(wanted["spacing_mm"]), tuple(wanted["size"]), wanted["fit"])
-    shape, spacing = grid.of(scan.image.shape, scan.spacing)
-    geometry = (scan.spacing, spacing, shape)
-    # What lies outside of a scan is as dark as what is darkest inside.
-    outside = settings["intensity"].get("scale", [0.0])[0]
-    arrays = {
-        "image": resample_to_grid(scan.image, *geometry, order=1, outside=outside),
-        "coarse": prints["coarse"],
-    }
-    notes, volumes = list(scan.notes), {}
-    if drawn is not None:
-        names = [name for name, _ in settings["structures"]]
-        arrays["reference"] = drawn.ids
-        arrays["labels"] = resample_to_grid(drawn.ids, *geometry, order=0)
-        volumes = volumes_ml(drawn.ids, scan.spacing, names)
-        notes += [*drawn.notes, *cut_by_grid(drawn.ids, scan.spacing, (shape, spacing), names)]
-    record = {
-        "native_shape": list(scan.image.shape),
-        "spacing": list(scan.spacing),
-        "affine": scan.affine.tolist(),
-        "file_axes": file_axes,
-        "grid_spacing": list(spacing),
-        "grid_shape": list(shape),
-        "declared": [] if drawn is None else drawn.declared,
-        "volumes_ml": volumes,
-        "fingerprint": prints["exact"],
-        "notes": notes,
-    }
-    return arrays, record
 
 
 def _write(target: Path, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> dict[str, Any]:
@@ -273,20 +216,3 @@ def _partial(target: Path) -> Path:
 def _appear(partial: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-
-
-def _check_spacing(scan: Scan, job: Job) -> None:
-    false = job.settings["modality"] == "CT" and job.settings["unit_spacing"] == "reject"
-    if false and all(mm == 1.0 for mm in scan.spacing):
-        raise InputError(
-            f"{job.case.image}: claims voxels of exactly 1 x 1 x 1 mm, which on a CT means that "
-            "the true size was lost; list the scan under `exclude` in "
-            f"config/datasets/{job.dataset}.yaml, or set `unit_spacing: accept` there"
-        )
-
-
-def _turned(scan: Scan) -> tuple[Scan, str]:
-    """The scan in canonical order, and the axes of its file."""
-    image, labels, affine, file_axes = to_canonical(scan.image, scan.labels, scan.affine, CANONICAL)
-    z, y, x = (float(step) for step in np.linalg.norm(affine[:3, :3], axis=0)[::-1])
-    return Scan(image, labels, (z, y, x), affine, scan.notes), file_axes

@@ -8,7 +8,10 @@ cases.csv                         one row a scan; written last, so it exists onl
 <dataset>/<scan>/scan.json        geometry, volumes, notes, source files and settings
 
 In a cohort of several tasks <scan> is `<scan>_<task>`, the slices of a scan that show this `task`;
-where it shows too few of them, scan.json says so under `left_out`, and there is no row.
+where it shows too few of them, scan.json says so under `left_out`, and there is no row. In a cohort
+of projections it is a view of a scan (projections.py): z counts its images, the scan as it is first
+and then changed copies of a training scan, and labels are bit masks (`piecemeal.bitmasks`) of the
+structures of the task.
 
 In cases.csv `declared` names the structures that were drawn wherever they are in the scan (a voxel
 without a label may be any of the others), `present` those that occur, `volumes_ml` how large these

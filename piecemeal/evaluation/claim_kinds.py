@@ -7,12 +7,9 @@ and seeds, and the test over patients or, where the claim says so, over seeds. D
 towards the claim: positive means that the arm called `better` is better (a higher Dice, a shorter
 distance).
 
-An empty mask never flatters an arm. A structure that was missed or invented counts a Dice of 0 and,
-as a distance, the diagonal of the scan (`diagonal_mm`; slice by slice that of its plane,
-`slice_diagonal_px`), which no distance within the scan exceeds.
-Arms that both miss it, or both invent it, differ by 0. Beside an arm that invented a structure, one
-that rightly found none counts a Dice of 1 and a distance of 0. A structure that neither the
-reference nor either arm has says nothing.
+A scan that was cut into tasks is scored in several parts, each on the structures of its own task:
+they are of one patient. What only one of the arms has learned is not compared. What an empty mask
+counts is said in `pairs`.
 """
 
 import math
@@ -23,18 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from piecemeal.errors import InputError
 from piecemeal.evaluation import statistics
-from piecemeal.evaluation.empty_masks import diagonal_of, lost, refuse_without_slices
+from piecemeal.evaluation.empty_masks import diagonal_of
+from piecemeal.evaluation.pairs import CASE, Metric, paired, within_tasks
 
 ALPHA = 0.05
 
-CASE = ["dataset", "case"]
-SCORE = [*CASE, "phase", "structure", "seed"]
 TESTS = {
     "wilcoxon": statistics.signed_rank_p,
     "permutation": statistics.paired_permutation_p,
 }
 
-Metric = Literal["dice", "assd_mm", "hd_mm", "hd95_mm", "hd_slice_px"]
 Verdict = Literal["supported", "contradicted", "inconclusive"]
 
 
@@ -53,6 +48,14 @@ class Claim(BaseModel):
     metric: Metric = Field(
         "dice",
         description="what is compared: a column of scores.csv, or hd_slice_px of scores.json",
+    )
+    structures: list[str] = Field(
+        [], description="the structures that it is about; none: all of the cohort"
+    )
+    normalised: bool = Field(
+        False,
+        description="distances: divided by the largest one that either arm has in any scan of the "
+        "task, with any seed, so that every task counts alike",
     )
     better: str = Field(min_length=1, description="the arm that should have the better score")
     worse: str = Field(min_length=1, description="the arm it is compared with")
@@ -73,6 +76,22 @@ class Claim(BaseModel):
             raise ValueError(f"better and worse are both {self.better}: compare two arms")
         return self
 
+    @model_validator(mode="after")
+    def _distances_are_normalised(self) -> "Claim":
+        if self.normalised and self.metric == "dice":
+            raise ValueError("normalised: of distances only; Dice scores end at 1 anyway")
+        return self
+
+    @property
+    def measured(self) -> str:
+        """What is compared, as claims.csv has it."""
+        return f"{self.metric}, normalised" if self.normalised else self.metric
+
+    @property
+    def named(self) -> list[str]:
+        """The structures that count; none: all."""
+        return self.structures
+
     @property
     def threshold(self) -> float:
         """The difference that the interval and the test are held against."""
@@ -83,15 +102,17 @@ class Claim(BaseModel):
 
         One row a scan, structure and seed that both arms were scored on, columns `better` and
         `worse`. Rows in which both arms are right about an absent structure are left out. Raises
-        InputError where a score that should be there is not.
+        InputError where a score that should be there is not, or a structure is unknown.
         """
-        better, worse = (_of_arm(scores, arm) for arm in (self.better, self.worse))
-        for of_arm in (better, worse):
-            refuse_without_slices(of_arm, self.metric)
-        better, worse = better.align(worse, join="inner", axis=0)
-        absent = (better["status"] == "both_empty") & (worse["status"] == "both_empty")
-        values = {"better": _counted(better, self.metric), "worse": _counted(worse, self.metric)}
-        pairs = pd.DataFrame(values)[~absent]
+        scored = set(scores["structure"])
+        if unknown := sorted({*self.named} - scored):
+            raise InputError(
+                f"claim {self.claim}: no scores of {', '.join(unknown)} in cohort {self.cohort}; "
+                f"its structures are {', '.join(sorted(scored))}"
+            )
+        if self.named:
+            scores = scores[scores["structure"].isin(self.named)]
+        pairs = paired(scores, self.better, self.worse, self.metric)
         lacking = pairs[pairs.isna().any(axis=1)]
         if len(lacking):
             where = ", ".join(map(str, lacking.index[0]))
@@ -100,7 +121,7 @@ class Claim(BaseModel):
                 f"miss no {diagonal_of(self.metric)}, for {where}; delete its scores.csv and start "
                 "again"
             )
-        return pairs
+        return within_tasks(pairs, scores) if self.normalised else pairs
 
     def differences(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Return what is tested, patients x seeds."""
@@ -222,17 +243,10 @@ class LargerGain(Claim):
             raise ValueError(f"in structures and in others: {', '.join(both)}; name each once")
         return self
 
-    def pairs(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """Pair what the two arms score in the structures that the claim names."""
-        named = {*self.structures, *self.others}
-        scored = set(scores["structure"])
-        unknown = sorted(named - scored)
-        if unknown:
-            raise InputError(
-                f"claim {self.claim}: no scores of {', '.join(unknown)} in cohort {self.cohort}; "
-                f"its structures are {', '.join(sorted(scored))}"
-            )
-        return super().pairs(scores[scores["structure"].isin(named)])
+    @property
+    def named(self) -> list[str]:
+        """Where the gain should be larger, and where smaller."""
+        return [*self.structures, *self.others]
 
     def differences(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Return the mean gain in `structures` minus that in `others`, patients x seeds."""
@@ -249,27 +263,3 @@ class LargerGain(Claim):
         advantage = self._advantage(pairs)
         place = advantage.index.get_level_values("structure")
         return statistics.by_case(advantage[place.isin(names)], CASE)
-
-
-def _of_arm(scores: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Return the scores of one arm, indexed by scan, structure and seed."""
-    # An empty phase reads back from CSV as NaN, which never equals itself.
-    rows = scores[scores["arm"] == arm]
-    rows = rows.assign(phase=rows["phase"].astype(object).fillna(""))
-    twice = rows[rows.duplicated(SCORE)]
-    if len(twice):
-        where = ", ".join(f"{name} {twice.iloc[0][name]}" for name in SCORE)
-        raise InputError(
-            f"arm {arm} has more than one score for {where}: give each run of the arm once"
-        )
-    return rows.set_index(SCORE)
-
-
-def _counted(scores: pd.DataFrame, metric: Metric) -> pd.Series:
-    """What one arm's scores count beside those of another arm."""
-    gone = lost(scores, metric)
-    # Both arms share the reference, so beside `both_empty` can only stand the same or `invented`.
-    rightly_empty = scores["status"] == "both_empty"
-    if metric == "dice":
-        return scores["dice"].mask(rightly_empty, 1.0).mask(gone, 0.0)
-    return scores[metric].mask(rightly_empty, 0.0).mask(gone, scores[diagonal_of(metric)])

@@ -76,7 +76,8 @@ def evaluate_claims(
 
     scores: the rows of the scores.csv of the paper's runs, and two more columns: `arm`, which arm
     of the paper a row belongs to, and, read by claims on distances alone, `diagonal_mm`, the
-    diagonal of the row's scan. Claims on `hd_slice_px` read it, `slices` and `slice_diagonal_px`.
+    diagonal of the row's scan. Claims on `hd_slice_px` read it, `slices` and `slice_diagonal_px`,
+    normalised ones the `task` of the scan.
     cohorts: every cohort of the paper's runs.tsv -> None, or why it was not run at this scale.
     left_out: cohort -> the arms of runs.tsv that have no runs there at this scale.
 
@@ -114,7 +115,7 @@ def evaluate_claims(
                 "paper": paper,
                 "claim": claim.claim,
                 "statement": claim.statement,
-                "metric": claim.metric,
+                "metric": claim.measured,
                 "better": claim.better,
                 "worse": claim.worse,
                 "difference": found.mean,

@@ -1,9 +1,9 @@
 """Predictions of a whole scan, returned to the scan's own space.
 
 Probabilities come plane by plane, from slices or tiles of them (`slices`) or from overlapping
-windows (`windows`), and become class ids on the scan's own voxels (`resampling`) as they come: a
-plane of the scan lies between two of the grid at most, so the probabilities of a whole scan are
-never held.
+windows (`windows`), and become class ids or bit masks on the scan's own voxels (`resampling`) as
+they come: a plane of the scan lies between two of the grid at most, so the probabilities of a whole
+scan are never held.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from piecemeal.bitmasks import bit
 from piecemeal.datasets.store import names_to_ids
 from piecemeal.errors import InputError
 from piecemeal.inference.passes import ForwardPasses
@@ -48,16 +49,20 @@ def predict(
     are absent), and `structures`: with them the method is told what the scan is annotated for (see
     `Method.ask`); precision: float32, or bfloat16 or float16 for autocast. Probabilities, not
     labels, are resampled (linearly) to the native voxels, then the most likely class is taken, as
-    in the code that Kemnitz et al. cite (acdc_segmenter). Outside the grid is background. Raises
-    InputError on flips that the input does not allow.
+    in the code that Kemnitz et al. cite (acdc_segmenter). Outside the grid is background.
+    In a run whose structures overlap (`overlapping`) the result is a bit mask over the structures
+    of the scan's task (`bitmasks`; settings["tasks"]), each where its own probability is at least
+    0.5. Raises InputError on flips that the input does not allow, and in such a run on a scan of a
+    task that it does not know.
     """
     method.ask(_annotated_for(scan, settings))
+    bits = _overlapping(scan, settings)
     if network is None:
-        device, planes = torch.device("cpu"), _label_planes(method, scan.labels)
+        device, planes = torch.device("cpu"), _label_planes(method, scan.labels, bits)
     else:
         reader = _reader(method, network, settings, precision)
         device, planes = reader.device, _planes(reader, scan.image, settings)
-    return ToNative(scan.geometry, device)(planes).cpu().numpy()
+    return ToNative(scan.geometry, device)(planes, bits).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -84,6 +89,20 @@ def _annotated_for(scan: PreparedScan, settings: Mapping[str, Any] | None) -> Se
     if structures is None or not (declared := scan.record.get("declared")):
         return None
     return names_to_ids(";".join(declared), structures)
+
+
+def _overlapping(scan: PreparedScan, settings: Mapping[str, Any] | None) -> Sequence[int]:
+    """Class ids of the scan's task, bit by bit, in a run whose structures overlap; else none."""
+    if not (settings or {}).get("overlapping", False):
+        return ()
+    tasks, task = settings["tasks"], scan.record.get("task")
+    if task not in tasks:
+        raise InputError(
+            f"{scan.folder / 'scan.json'}: task is {task!r}, expected one of the run's, "
+            f"{list(tasks)}: its structures give the bits of the prediction their meaning; predict "
+            "scans of these"
+        )
+    return tasks[task]
 
 
 def _input(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -120,6 +139,19 @@ def _planes(
     return tile_planes(reader, image, kind["neighbours"], sides, *how, reader.device)
 
 
-def _label_planes(method: Method, labels: np.ndarray) -> Iterator[Tensor]:
+def _label_planes(method: Method, labels: np.ndarray, bits: Sequence[int]) -> Iterator[Tensor]:
+    """Probabilities (classes, y, x) of every plane of `labels`, class ids or bits of classes."""
     for z in range(len(labels)):
-        yield torch.from_numpy(method.without_network(np.asarray(labels[z : z + 1])))[:, 0]
+        plane = np.asarray(labels[z : z + 1])
+        if bits:
+            yield torch.from_numpy(_one_by_one(method, plane, bits))
+        else:
+            yield torch.from_numpy(method.without_network(plane))[:, 0]
+
+
+def _one_by_one(method: Method, plane: np.ndarray, bits: Sequence[int]) -> np.ndarray:
+    """As `without_network` of each structure as if it were alone, so that no other covers it."""
+    chances = np.zeros((method.classes, *plane.shape[1:]), np.float32)
+    for k, c in enumerate(bits):
+        chances[c] = method.without_network(np.where(bit(plane, k), c, 0))[c, 0]
+    return chances

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from piecemeal.bitmasks import FOUND
 from piecemeal.datasets.grid import Geometry, covered
 
 
@@ -54,18 +55,23 @@ class ToNative:
             for axis in in_plane
         )
 
-    def __call__(self, planes: Iterable[Tensor]) -> Tensor:
+    def __call__(self, planes: Iterable[Tensor], bits: Sequence[int] = ()) -> Tensor:
         """The most likely class (z, y, x) uint8 of every native voxel, background outside the grid.
 
         planes: probabilities (classes, y, x) on the grid, in the order of z. They are asked for
         one by one, and none after the last that a native plane needs.
+        bits: classes that may overlap, 8 at most. With them the result is a bit mask over them (see
+        `bitmasks`): each is there where its own probability is at least 0.5.
         """
         z, y, x = self.inside
-        # Class ids stay on the device to the end: reading every plane back would wait for it.
-        ids = torch.zeros(self._shape, dtype=torch.uint8, device=self._device)
-        for plane, probabilities in zip(ids[z], self.probabilities(planes), strict=True):
-            plane[y, x] = probabilities.argmax(dim=0).to(torch.uint8)
-        return ids
+        # The result stays on the device to the end: reading every plane back would wait for it.
+        found = torch.zeros(self._shape, dtype=torch.uint8, device=self._device)
+        for plane, probabilities in zip(found[z], self.probabilities(planes), strict=True):
+            if bits:
+                plane[y, x] = _as_bits(probabilities[list(bits)] >= FOUND)
+            else:
+                plane[y, x] = probabilities.argmax(dim=0).to(torch.uint8)
+        return found
 
     def probabilities(self, planes: Iterable[Tensor]) -> Iterator[Tensor]:
         """Those (classes, y, x) of the native voxels `inside`, plane by plane; see `__call__`.
@@ -87,3 +93,9 @@ class ToNative:
         low, high, fraction = self._rows
         rows = fraction[:, None]
         return torch.lerp(plane.index_select(1, low), plane.index_select(1, high), rows)
+
+
+def _as_bits(found: Tensor) -> Tensor:
+    """What is found (n, y, x), bool, as one bit mask (y, x), uint8."""
+    values = 2 ** torch.arange(len(found), device=found.device)
+    return (found * values.view(-1, 1, 1)).sum(dim=0).to(torch.uint8)

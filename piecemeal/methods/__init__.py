@@ -39,8 +39,14 @@ def build_network(settings: dict[str, Any], method: Method, channels: int) -> nn
     channels."""
     from piecemeal import networks
 
-    return method.build(
-        lambda out: networks.build(
-            settings["network"], channels, out, **settings["network_options"]
-        )
-    )
+    options = settings["network_options"]
+
+    def network(out: int, **told: Any) -> nn.Module:
+        if twice := sorted(set(options) & set(told)):
+            raise InputError(
+                f"network.options in the method's file give {twice}, expected them from the "
+                f"method {settings['implementation']} itself; leave them out"
+            )
+        return networks.build(settings["network"], channels, out, **options, **told)
+
+    return method.build(network)

@@ -20,15 +20,17 @@ class Method(ABC):
     `uses_all_parameters` is False if a step may leave some of the network's parameters out;
     `watched_from` is the share of the training up to which validations choose no weights and stop
     nothing, because what is predicted is not yet being learned; `least_rows` is how many rows of a
-    batch each of several processes needs; `work` is how many forward passes of what `build` makes a
-    sample of a training step is worth; `noted` names what `training_loss` leaves in `notes`, for
-    the columns of history.csv.
+    batch each of several processes needs, and `most_processes` how many of these may train a run
+    together, None for any number; `work` is how many forward passes of what `build` makes a sample
+    of a training step is worth; `noted` names what `training_loss` leaves in `notes`, for the
+    columns of history.csv.
     """
 
     trained = True
     uses_all_parameters = True
     watched_from = 0.0
     least_rows = 1
+    most_processes: int | None = None
     work = 1.0
     noted: tuple[str, ...] = ()
 
@@ -40,12 +42,32 @@ class Method(ABC):
         """Channels of the network's prediction head."""
         return self.classes
 
-    def build(self, network: Callable[[int], nn.Module]) -> nn.Module:
-        """What is trained, made of what `network` builds for a number of output channels."""
+    def build(self, network: Callable[..., nn.Module]) -> nn.Module:
+        """What is trained, made of what `network` builds for a number of output channels.
+
+        Options of the network that only the method knows go along by name.
+        """
         return network(self.output_channels())
 
     def check(self, sets: np.ndarray) -> None:  # noqa: B027 (most methods take any)
         """Raise InputError if the method cannot learn from a case's label sets (K, C), bool."""
+
+    def continue_from(self, weights: dict[str, Tensor]) -> None:  # noqa: B027 (most need nothing)
+        """See what a run has learned from whose weights this one starts, before `learn_from`.
+
+        weights: the state dict of what that run's method built.
+        """
+
+    def adopted(self, weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict that a run starts with, of another run's `weights`.
+
+        fresh: that of what was built for this run, as it was drawn. Most need nothing of it.
+        """
+        return weights
+
+    def facts(self) -> dict[str, Any]:
+        """What was found out beside the weights, for run.json: names to what JSON can hold."""
+        return {}
 
     def learn_from(self, cases: Sequence[Any]) -> None:  # noqa: B027 (most need not look)
         """Look at the annotated training cases, before the network is built.
@@ -120,17 +142,13 @@ class TaskConditioned(Method):
         """Channels of all tasks together."""
         return len(self.tasks) * self.channels
 
-    def build(self, network: Callable[[int], nn.Module]) -> nn.Module:
+    def build(self, network: Callable[..., nn.Module]) -> nn.Module:
         """The network, whose head has the channels of one task.
 
         Raises InputError if it is no task-conditioned network, or one of another number of tasks.
         """
         built, wanted = network(self.channels), len(self.tasks)
-        if not all(callable(getattr(built, part, None)) for part in ("features", "head")):
-            raise InputError(
-                f"network.name in the method's file: {type(built).__name__} cannot be told a task; "
-                "choose a network with `features` and `head`, such as dodnet"
-            )
+        check_told(built)
         if (found := getattr(built, "tasks", wanted)) != wanted:
             raise InputError(
                 f"network.options.tasks in the method's file is {found}, but there are {wanted} "
@@ -155,6 +173,15 @@ class TaskConditioned(Method):
             outputs = [network.head(network.features(images), task) for task in self.tasks]
         with torch.autocast(images.device.type, enabled=False):
             return self.merge([logits.float() for logits in outputs])
+
+
+def check_told(network: nn.Module) -> None:
+    """Raise InputError if `network` is not one that can be told a task, see TaskConditioned."""
+    if not all(callable(getattr(network, part, None)) for part in ("features", "head")):
+        raise InputError(
+            f"network.name in the method's file: {type(network).__name__} cannot be told a task; "
+            "choose a network with `features` and `head`, such as dodnet"
+        )
 
 
 class Untrained(Method):

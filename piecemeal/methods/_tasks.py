@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -22,21 +23,22 @@ def of_cohort(
 ) -> list[list[int]]:
     """Class ids of each task; without `tasks`, one of all structures. classes: with background.
 
-    Raises InputError on a task without structures, a structure that there is not, one that is twice
-    in a task or in none, and if `disjoint`, in two.
+    A run may learn a part of its cohort's tasks, so structures may be in none. Raises InputError
+    without a task, on one without structures, a structure that there is not, one that is twice in a
+    task, and if `disjoint`, in two.
     """
     structures = list(range(1, classes))
     found = [structures] if tasks is None else [list(task) for task in tasks]
     listed = [c for task in found for c in task]
-    if any(not task or len(set(task)) < len(task) for task in found):
+    if not found or any(not task or len(set(task)) < len(task) for task in found):
         raise InputError(
-            f"tasks: {found} has a task that is empty or names a structure twice; expected class "
-            "ids, each once"
+            f"tasks: {found} is empty or has a task that is, or that names a structure twice; "
+            "expected class ids, each once"
         )
-    if set(listed) != set(structures):
+    if not set(listed) <= set(structures):
         raise InputError(
-            f"tasks: {found} expected to hold the structures 1 to {classes - 1} and no others; "
-            "complete the tasks of the cohort"
+            f"tasks: {found} expected to hold structures of 1 to {classes - 1} and no others; "
+            "correct the tasks of the cohort"
         )
     if disjoint and (twice := sorted({c for c in listed if listed.count(c) > 1})):
         raise InputError(
@@ -46,28 +48,69 @@ def of_cohort(
     return found
 
 
+def check_one_task(
+    tasks: Sequence[Sequence[int]], structures: Sequence[int], what: str, advice: str
+) -> None:
+    """Raise InputError if `structures` are of several tasks; what: who has them, to begin with."""
+    if sum(not set(task).isdisjoint(structures) for task in tasks) > 1:
+        raise InputError(
+            f"{what} is annotated for the structures {list(structures)}, expected those of one of "
+            f"the tasks {list(tasks)}; {advice}"
+        )
+
+
+def check_case(
+    tasks: Sequence[Sequence[int]], sets: np.ndarray, overlapping: bool, method: str
+) -> None:
+    """Raise InputError, naming `method`, if a case with `sets` (K, C) teaches several tasks.
+
+    Its task cannot be told then.
+    """
+    advice = "choose an annotation with `known: declared`, in which a scan says nothing of others"
+    check_one_task(tasks, taught(sets, overlapping), f"{method}: a training case", advice)
+
+
+def taught(sets: np.ndarray, overlapping: bool) -> list[int]:
+    """Class ids that a case with the label sets (K, C) can teach."""
+    own = answerable(torch.from_numpy(sets)[None], overlapping)[0]
+    return (1 + own.nonzero().flatten()).tolist()
+
+
 def asked_of(chances: Tensor, channels: Tensor, asked: Sequence[int]) -> Tensor:
     """Probabilities of classes (B, C, *space) from those of channels (B, n, *space), float32.
 
-    channels (C,) long: that of every class; asked: the classes that the answer may have, which have
-    channels of their own. All else is background.
+    channels (C,) long: that of every class, 0 where it has none; asked: the classes that the answer
+    may have, no two of one channel. All else is background.
     """
-    wanted = torch.zeros(len(channels))
-    wanted[list(asked)] = 1
-    shape = (-1, *(1,) * (chances.ndim - 2))
-    found = chances.index_select(1, channels) * wanted.to(chances.device).view(shape)
+    found = chances.index_select(1, channels)
+    found = found * on_channels(wanted(channels, asked), found)
     found[:, 0] = (1 - found.sum(dim=1)).clamp(min=0)
     return found
 
 
-def answerable(sets: Tensor) -> Tensor:
+def wanted(channels: Tensor, asked: Sequence[int]) -> Tensor:
+    """Which classes an answer may have, bool (C,): those `asked` that have a channel."""
+    found = torch.zeros(len(channels), dtype=torch.bool)
+    found[list(asked)] = True
+    return found.to(channels.device) & (channels > 0)
+
+
+def on_channels(values: Tensor, maps: Tensor) -> Tensor:
+    """`values` (C,) in the shape in which they meet the channels of `maps` (B, C, *space)."""
+    return values.view(-1, *(1,) * (maps.ndim - 2))
+
+
+def answerable(sets: Tensor, overlapping: bool = False) -> Tensor:
     """Which structures a sample can teach, bool (B, C - 1), by its table `sets` (B, K, C).
 
     Some label set has to be the structure alone, and each that says anything has to be that or to
     leave it out: scans in which the liver alone was drawn, with the sets {liver} and {background,
-    kidney, spleen}, teach the liver; complete labels teach everything.
+    kidney, spleen}, teach the liver; complete labels teach everything. Where structures are
+    `overlapping`, a set of several says that all of them are there, which leaves nothing undecided.
     """
     alone = _alone(sets)
+    if overlapping:
+        return alone.any(dim=1)[:, 1:]
     says_anything = sets.any(dim=2, keepdim=True) & ~sets.all(dim=2, keepdim=True)
     undecided = (sets & ~alone & says_anything).any(dim=1)
     return (alone.any(dim=1) & ~undecided)[:, 1:]

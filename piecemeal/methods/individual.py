@@ -16,14 +16,14 @@ from piecemeal.methods._batch_dice import (
     BatchDice,
     Targets,
     batch_dice,
-    make_targets,
+    listed,
     pyramid_dice,
 )
-from piecemeal.methods._tasks import OnePerTask, asked_of, beside_background
+from piecemeal.methods._tasks import OnePerTask
 
 
 class Individual(BatchDice):
-    """For each task a softmax over its structures and the background, trained on its samples alone.
+    """For each task a head over its structures and the model to it, trained on its samples alone.
 
     A step moves the models of which its batch has samples. tasks: class ids of each, no structure
     in two.
@@ -32,17 +32,22 @@ class Individual(BatchDice):
     uses_all_parameters = False
 
     def __init__(
-        self, classes: int, tasks: Sequence[Sequence[int]] | None = None, smooth: float = SMOOTH
+        self,
+        classes: int,
+        tasks: Sequence[Sequence[int]] | None = None,
+        smooth: float = SMOOTH,
+        head: str | None = None,
+        overlapping: bool = False,
     ):
-        super().__init__(classes, tasks, smooth)
+        super().__init__(classes, tasks, smooth, head=head, overlapping=overlapping)
         self.work = 1 / len(self.tasks)  # a sample is of one task
-        self.sizes = [1 + len(task) for task in self.tasks]  # channels of the models
+        self.sizes = [self.head.channels(len(task)) for task in self.tasks]  # of the models' heads
 
     def output_channels(self) -> int:
         """Of all models together."""
         return sum(self.sizes)
 
-    def build(self, network: Callable[[int], nn.Module]) -> nn.Module:
+    def build(self, network: Callable[..., nn.Module]) -> nn.Module:
         """One network a task, drawn one after the other."""
         members = [network(channels) for channels in self.sizes]
         self.notice_levels(members[0])
@@ -50,12 +55,10 @@ class Individual(BatchDice):
 
     def targets(self, codes: Tensor, sets: Tensor) -> list[Targets]:
         """For each task: what codes (B, *space) under sets (B, K, C) ask of its model."""
-        found = []
-        for task in self.tasks:
-            channels = torch.zeros(self.classes, dtype=torch.long)
-            channels[task] = torch.arange(1, len(task) + 1)
-            found.append(make_targets(codes, sets, channels.to(codes.device), len(task), True))
-        return found
+        return [
+            self.in_channels(codes, sets, listed([task], self.classes), len(task), masked=True)
+            for task in self.tasks
+        ]
 
     def training_loss(
         self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
@@ -67,7 +70,7 @@ class Individual(BatchDice):
         levels = levels if isinstance(levels, list) else [levels]
         of_models = zip(*(logits.split(self.sizes, dim=1) for logits in levels), strict=True)
         return sum(
-            pyramid_dice(own, wanted, self.smooth)
+            pyramid_dice(own, wanted, self.smooth, self.head)
             for own, wanted in zip(of_models, targets, strict=True)
         )
 
@@ -78,7 +81,7 @@ class Individual(BatchDice):
         """
         targets = self.targets(codes, sets)
         of_models = zip(logits.split(self.sizes, dim=1), targets, strict=True)
-        total = sum(batch_dice(own, wanted, self.smooth) for own, wanted in of_models)
+        total = sum(batch_dice(own, wanted, self.smooth, self.head) for own, wanted in of_models)
         return total / max(1, sum(bool(wanted.taught.any()) for wanted in targets))
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -87,29 +90,18 @@ class Individual(BatchDice):
         logits: of all models, (B, sum of channels, *space).
         """
         of_models = logits.split(self.sizes, dim=1)
-        return self._merged({number: of_models[number] for number in self._wanted()})
+        return self._merged({number: of_models[number] for number in self.tasks_asked()})
 
     def read_out(self, network: OnePerTask, images: Tensor) -> Tensor:
-        """The softmax of the model of the task asked for, in one pass; what is not asked for is
+        """The head of the model of the task asked for, in one pass; what is not asked for is
         background.
 
-        With several tasks the likeliest structure, each against the background of its own model.
+        Of several tasks each structure has its odds against the background of its own model.
         """
-        of_models = {number: network(images, task=number) for number in self._wanted()}
+        of_models = {number: network(images, task=number) for number in self.tasks_asked()}
         with torch.autocast(images.device.type, enabled=False):
             return self._merged(of_models)
 
-    def _wanted(self) -> list[int]:
-        """Numbers of the tasks that are asked."""
-        if self.asked is None:
-            return list(range(len(self.tasks)))
-        return [n for n, task in enumerate(self.tasks) if not set(task).isdisjoint(self.asked)]
-
     def _merged(self, of_models: dict[int, Tensor]) -> Tensor:
-        odds = [logits[:, 1:].float() - logits[:, :1].float() for logits in of_models.values()]
-        answered = [c for number in of_models for c in self.tasks[number]]
-        channels = torch.zeros(self.classes, dtype=torch.long)
-        channels[answered] = torch.arange(1, len(answered) + 1)
-        chances = beside_background(torch.cat(odds, dim=1))
-        asked = answered if self.asked is None else self.asked
-        return asked_of(chances, channels.to(chances.device), asked)
+        tasks = [self.tasks[number] for number in of_models]
+        return self.head.side_by_side(list(of_models.values()), tasks, self.classes, self.asked)

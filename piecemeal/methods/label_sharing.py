@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from piecemeal.errors import InputError
-from piecemeal.methods._batch_dice import SMOOTH, BatchDice, Targets, make_targets
-from piecemeal.methods._tasks import answerable, asked_of
-from piecemeal.sharing import ORDERS, from_table, mean_relative_sizes, share_labels
+from piecemeal.methods._batch_dice import SMOOTH, BatchDice, Targets, listed
+from piecemeal.methods._shared_channels import SharedChannels, voxels, with_new_rows
+from piecemeal.methods._tasks import check_case, check_one_task, taught
+from piecemeal.sharing import ORDERS, add_task, mean_relative_sizes, share_labels
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ UNMAPPED = ("negative", "masked")
 
 
 class LabelSharing(BatchDice):
-    """Softmax over n* shared channels and the background.
+    """One head over n* shared channels.
 
     tasks: class ids of each, no structure in two. order: what shares with what: "size" is the
     paper's; "reversed" and "random" (by `seed`) are there to see whether it matters (see
@@ -38,7 +39,8 @@ class LabelSharing(BatchDice):
 
     channels (C,) long: the channel of every class. sizes: mean relative size of every structure in
     its task, by class id; both from the training cases. Before these are seen, channels are as for
-    "listed".
+    "listed". grown: channels more than the run had from which this one goes on; the paper rules
+    them out.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class LabelSharing(BatchDice):
         seed: int = 0,
         unmapped: str = "negative",
         smooth: float = SMOOTH,
+        head: str | None = None,
+        overlapping: bool = False,
     ):
-        super().__init__(classes, tasks, smooth)
+        super().__init__(classes, tasks, smooth, head=head, overlapping=overlapping)
         for key, value, allowed in (
             ("order", order, (*ORDERS, LISTED)),
             ("unmapped", unmapped, UNMAPPED),
@@ -61,44 +65,92 @@ class LabelSharing(BatchDice):
                 )
         self.order, self.seed, self.unmapped = order, seed, unmapped
         self.shared = max(map(len, self.tasks))
+        self.grown = 0
+        self.learned: list[int] = []  # numbers of the tasks whose channels are another run's
         self.sizes: dict[int, float] = {}
-        names = {str(number): map(str, task) for number, task in enumerate(self.tasks)}
-        self.channels = self._channels(from_table(names))
+        self.channels = listed(self.tasks, classes)
 
     def check(self, sets: np.ndarray) -> None:
         """Raise InputError if a case teaches structures of several tasks: they share channels."""
-        self._check_one_task(_taught(sets), "a training case")
+        check_case(self.tasks, sets, self.head.overlapping, "label_sharing")
+
+    def continue_from(self, weights: dict[str, Tensor]) -> None:
+        """Keep the channels and the sizes of the tasks that another run learned.
+
+        Raises InputError if its weights have none, or some for structures that are of no task here
+        or make up a part of one.
+        """
+        if not {"channels", "sizes"} <= set(weights) or len(weights["channels"]) != self.classes:
+            raise InputError(
+                f"label_sharing: the weights to go on from do not say which of {self.classes} "
+                "classes has which channel; in runs.tsv, let `starts_from` name an arm of label "
+                "sharing"
+            )
+        given, sizes = weights["channels"].tolist(), weights["sizes"].tolist()
+        found = {c for c, channel in enumerate(given) if channel}
+        self.learned = [n for n, task in enumerate(self.tasks) if found.issuperset(task)]
+        if found != {c for n in self.learned for c in self.tasks[n]}:
+            raise InputError(
+                f"label_sharing: the weights to go on from have channels for the structures "
+                f"{sorted(found)}, expected whole tasks of {self.tasks}; tell this run all tasks "
+                "of the run before it"
+            )
+        for c in found:
+            self.channels[c] = given[c]
+        self.sizes = {c: sizes[c] for c in sorted(found) if sizes[c] == sizes[c]}
+        self.grown = max(0, self.shared - max(given))
 
     def learn_from(self, cases: Sequence[Any]) -> None:
         """Find which structures share a channel, by their sizes where they are annotated.
 
-        Raises InputError if no case of a task is annotated for all its structures, or shows any.
+        Tasks that another run learned keep what they have; new ones come after them, one after the
+        other (Anand et al. 2024, section 2.2). Raises InputError if no case of a new one is
+        annotated for all its structures, or shows any.
         """
-        if self.order != LISTED:
-            counts: list[list[dict[str, int]]] = [[] for _ in self.tasks]
-            for case in cases:
-                taught = _taught(case.sets)
-                for task, of_task in zip(self.tasks, counts, strict=True):
-                    if set(task) <= set(taught):
-                        of_task.append(_voxels(case, task))
-            sizes = {str(n): self._sizes(n, volumes) for n, volumes in enumerate(counts)}
-            self.sizes = {int(c): size for of_task in sizes.values() for c, size in of_task.items()}
-            self.channels = self._channels(share_labels(sizes, self.order, self.seed))
+        new = [n for n in range(len(self.tasks)) if n not in self.learned]
+        if new and self.order != LISTED:
+            sizes = {str(n): self._sizes(self.tasks[n], cases) for n in new}
+            self.sizes |= {int(c): size for of in sizes.values() for c, size in of.items()}
+            for task in self._mapping(sizes).values():
+                for c, channel in task.items():
+                    self.channels[int(c)] = channel
+        if self.grown:
+            log.warning(
+                "label sharing: a new task has more structures than there are channels, which is "
+                "outside the paper: the head gains %d",
+                self.grown,
+            )
         for channel in range(1, self.shared + 1):
             log.info("label sharing: channel %d: %s", channel, self._describe(channel))
 
     def output_channels(self) -> int:
-        """The shared channels and the background."""
-        return self.shared + 1
+        """Those of a head over the shared channels."""
+        return self.head.channels(self.shared)
 
-    def build(self, network: Callable[[int], nn.Module]) -> nn.Module:
+    def build(self, network: Callable[..., nn.Module]) -> nn.Module:
         """The network together with what its channels mean."""
-        return SharedChannels(super().build(network), self.channels)
+        return SharedChannels(super().build(network), self.channels, self.sizes)
+
+    def adopted(self, weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+        """All of `weights`, but what the channels mean here; a head that grew keeps its rows."""
+        kept = {
+            key: with_new_rows(old, fresh[key]) if key in fresh else old
+            for key, old in weights.items()
+        }
+        return kept | {key: fresh[key] for key in ("channels", "sizes")}
+
+    def facts(self) -> dict[str, Any]:
+        """The table of channels and sizes by class id, which is all that a new task needs."""
+        return {
+            "channels": {str(c): n for c, n in enumerate(self.channels.tolist()) if n},
+            "relative_sizes": {str(c): size for c, size in sorted(self.sizes.items())},
+            "grown": self.grown,
+        }
 
     def targets(self, codes: Tensor, sets: Tensor) -> Targets:
         """Structures of a sample as the channels that they share with those of others."""
-        channels = self.channels.to(codes.device)
-        return make_targets(codes, sets, channels, self.shared, self.unmapped == "masked")
+        masked = self.unmapped == "masked"
+        return self.in_channels(codes, sets, self.channels, self.shared, masked)
 
     def ask(self, structures: Sequence[int] | None) -> None:
         """The structures of one task, or some of them, may be found in the predictions that follow.
@@ -107,7 +159,8 @@ class LabelSharing(BatchDice):
         told apart.
         """
         if structures is not None:
-            self._check_one_task(structures, "a scan to predict")
+            advice = "give each task scans of its own"
+            check_one_task(self.tasks, structures, "label_sharing: a scan to predict", advice)
         super().ask(structures)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -126,7 +179,7 @@ class LabelSharing(BatchDice):
 
     def _named(self, logits: Tensor, channels: Tensor) -> Tensor:
         asked = self._first_come(channels) if self.asked is None else self.asked
-        return asked_of(logits.float().softmax(dim=1), channels, asked)
+        return self.head.named(logits, channels, asked)
 
     def _first_come(self, channels: Tensor) -> list[int]:
         if len(self.tasks) == 1:
@@ -137,64 +190,33 @@ class LabelSharing(BatchDice):
             first.setdefault(given[c], c)
         return list(first.values())
 
-    def _channels(self, mapping: dict[str, dict[str, int]]) -> Tensor:
-        channels = torch.zeros(self.classes, dtype=torch.long)
-        for of_task in mapping.values():
-            for c, channel in of_task.items():
-                channels[int(c)] = channel
-        return channels
-
-    def _sizes(self, number: int, volumes: list[dict[str, int]]) -> dict[str, float]:
-        if not any(any(voxels.values()) for voxels in volumes):
+    def _sizes(self, task: Sequence[int], cases: Sequence[Any]) -> dict[str, float]:
+        """Mean relative sizes of the structures of a task."""
+        overlapping = self.head.overlapping
+        volumes = [
+            voxels(case, task, overlapping)
+            for case in cases
+            if set(task) <= set(taught(case.sets, overlapping))
+        ]
+        if not any(any(counts.values()) for counts in volumes):
             raise InputError(
                 f"label_sharing: no training case is annotated for, and shows, the structures "
-                f"{self.tasks[number]} of a task, whose sizes say what shares a channel; enlarge "
-                f"the split, change the annotation, or set options.order to {LISTED}"
+                f"{list(task)} of a task, whose sizes say what shares a channel; enlarge the "
+                f"split, change the annotation, or set options.order to {LISTED}"
             )
         return mean_relative_sizes(volumes)
 
-    def _check_one_task(self, structures: Sequence[int], what: str) -> None:
-        if sum(not set(task).isdisjoint(structures) for task in self.tasks) > 1:
-            raise InputError(
-                f"label_sharing: {what} is annotated for the structures {list(structures)}, "
-                f"expected those of one of the tasks {self.tasks}; give each task scans of its own"
-            )
+    def _mapping(self, sizes: dict[str, dict[str, float]]) -> dict[str, dict[str, int]]:
+        """Shared labels of all tasks, of which those in `sizes` are new."""
+        given = self.channels.tolist()
+        mapping = {str(n): {str(c): given[c] for c in self.tasks[n]} for n in self.learned}
+        if not mapping:
+            return share_labels(sizes, self.order, self.seed)
+        for task, of_task in sizes.items():
+            mapping = add_task(mapping, task, of_task, self.order, self.seed).mapping
+        return mapping
 
     def _describe(self, channel: int) -> str:
         sharing = (self.channels == channel).nonzero().flatten().tolist()
         sizes = (f" ({self.sizes[c]:.3f})" if c in self.sizes else "" for c in sharing)
         return ", ".join(f"class {c}{size}" for c, size in zip(sharing, sizes, strict=True))
-
-
-class SharedChannels(nn.Module):
-    """A network and, saved with its weights, which of its channels is whose.
-
-    channels (C,) long: the channel of every class, 0 for the background.
-    """
-
-    def __init__(self, network: nn.Module, channels: Tensor):
-        super().__init__()
-        self.network = network
-        self.memory_format = getattr(network, "memory_format", torch.contiguous_format)
-        self.register_buffer("channels", channels.clone())
-
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        """What the network gives."""
-        return self.network(*arguments, **options)
-
-
-def _taught(sets: np.ndarray) -> list[int]:
-    """Class ids that a case with the label sets (K, C) can teach."""
-    return (1 + answerable(torch.from_numpy(sets)[None])[0].nonzero().flatten()).tolist()
-
-
-def _voxels(case: Any, task: Sequence[int]) -> dict[str, int]:
-    """Voxels of every structure of a task that are drawn in a case.
-
-    Only slices that show one are read, one at a time.
-    """
-    codes = {c: case.named[c] for c in task if c in case.named}
-    found = np.zeros(len(case.sets), dtype=np.int64)
-    for z in np.flatnonzero(case.places.slices[list(codes.values())].any(axis=0)):
-        found += np.bincount(case.codes[z].ravel(), minlength=len(found))
-    return {str(c): int(found[codes[c]]) if c in codes else 0 for c in task}

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from piecemeal.methods._batch_dice import SMOOTH, BatchDice, Targets, make_targets
-from piecemeal.methods._tasks import asked_of
+from piecemeal.methods._batch_dice import SMOOTH, BatchDice, Targets, listed
 
 
 class Multichannel(BatchDice):
-    """Softmax over the structures of all tasks and the background.
+    """One head over the structures of all tasks, in the order of their class ids.
 
     masked: False takes a sample for a negative of the structures of other tasks, as the paper does,
     whose tasks show nothing of each other; True leaves its voxels out of their Dice, which is right
@@ -23,19 +21,23 @@ class Multichannel(BatchDice):
         tasks: Sequence[Sequence[int]] | None = None,
         masked: bool = False,
         smooth: float = SMOOTH,
+        head: str | None = None,
+        overlapping: bool = False,
     ):
-        super().__init__(classes, tasks, smooth, disjoint=False)
+        super().__init__(classes, tasks, smooth, False, head, overlapping)
         self.masked = masked
+        self.structures = sorted({c for task in self.tasks for c in task})
+        self.channels = listed([self.structures], classes)
+
+    def output_channels(self) -> int:
+        """One for every structure that some task has."""
+        return self.head.channels(len(self.structures))
 
     def targets(self, codes: Tensor, sets: Tensor) -> Targets:
-        """The channel of a structure is its class id."""
-        channels = torch.arange(self.classes, device=codes.device)
-        return make_targets(codes, sets, channels, self.classes - 1, self.masked)
+        """Each structure in its own channel."""
+        return self.in_channels(codes, sets, self.channels, len(self.structures), self.masked)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Softmax; what was not asked for is background."""
-        chances = logits.float().softmax(dim=1)
-        if self.asked is None:
-            return chances
-        channels = torch.arange(self.classes, device=logits.device)
-        return asked_of(chances, channels, self.asked)
+        """What was not asked for is background."""
+        asked = self.structures if self.asked is None else self.asked
+        return self.head.named(logits, self.channels.to(logits.device), asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -13,12 +13,15 @@ from piecemeal.evaluation import statistics
 from piecemeal.publishing.misses import (
     CASE,
     Convention,
+    counted,
     in_words,
     rests_on_misses,
     slices_of,
     with_slices,
 )
 from piecemeal.table_specs import Metric, Spread
+
+NOT_ITS_TASK = "not one of its tasks"  # status of an arm that no scan of the column is asked of
 
 
 class Cell(NamedTuple):
@@ -36,17 +39,37 @@ class Cell(NamedTuple):
     slices: tuple[int, int] = (0, 0)
 
 
-def grid_of(rows: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    """Values of one arm in one column as cases x seeds, without cases that have no value."""
-    grid = rows.assign(value=values).pivot(index=CASE, columns="seed", values="value")
-    return grid.dropna(how="all")
+def grids_of(
+    rows: pd.DataFrame, metric: Metric, counts: str | float, compared: Collection[str]
+) -> dict[str, pd.DataFrame]:
+    """Every arm's scores in one column as cases x seeds, in the metric's unit.
+
+    The score of a case is the mean over those of the column's structures that it has; a case
+    without any value is not there. rows: scores of one column, all arms (`tables.in_column`);
+    counts: as in `Convention`; compared: arms whose misses leave a case out for all, and whose
+    largest score a normalised metric is divided by.
+    """
+    values = counted(rows, metric.score, counts, compared) * metric.factor
+    of_scan = rows.assign(value=values).groupby(["arm", *CASE, "seed"])["value"].mean()
+    grids = {
+        arm: of_arm.droplevel("arm").unstack("seed").dropna(how="all")
+        for arm, of_arm in of_scan.groupby(level="arm")
+    }
+    return _normalised(grids, compared) if metric.normalised else grids
 
 
-def column_cell(rows: pd.DataFrame, values: pd.Series, metric: Metric, spread: Spread) -> Cell:
-    """One arm in one column; `rows` are its scores there, `values` what each of them counts."""
-    if rows.empty:
-        return Cell("no case has it")
-    grid = grid_of(rows, values)
+def _normalised(
+    grids: Mapping[str, pd.DataFrame], compared: Collection[str]
+) -> dict[str, pd.DataFrame]:
+    """Divided by the largest score of the compared arms; without one of them, by that of all."""
+    scored = {arm: grid for arm, grid in grids.items() if not grid.empty}
+    chosen = [grid for arm, grid in scored.items() if arm in compared] or list(scored.values())
+    largest = max((grid.max(axis=None) for grid in chosen), default=0.0)
+    return {arm: grid / (largest or 1.0) for arm, grid in grids.items()}
+
+
+def column_cell(rows: pd.DataFrame, grid: pd.DataFrame, metric: Metric, spread: Spread) -> Cell:
+    """One arm in one column; `rows` are its scores there, `grid` what its cases count."""
     slices = slices_of(rows, metric.score)
     status = in_words(rows, len(grid), metric.score) if metric.is_distance else "ok"
     status = with_slices(status, *slices)
@@ -88,6 +111,8 @@ def average_cell(cells: Sequence[Cell], convention: Convention, spread: Spread) 
 
     Its std is the mean of the columns' stds over cases, or that of the runs' own averages.
     """
+    if all(cell.status == NOT_ITS_TASK for cell in cells):
+        return cells[0]
     n_cases, n_seeds = max(c.n_cases for c in cells), max(c.n_seeds for c in cells)
     if empty := sum(cell.grid is None for cell in cells):
         return Cell(f"{empty} of {len(cells)} columns empty", n_cases=n_cases, n_seeds=n_seeds)

@@ -16,7 +16,8 @@ from piecemeal.provenance import file_sha256
 from piecemeal.publishing.footers import Circumstances
 from piecemeal.publishing.tables import TRAINING
 
-_SCAN = ["dataset", "case", "phase"]
+_SCAN = ["dataset", "case", "phase", "task"]
+_TEXT = dict.fromkeys(["case", "phase", "task"], str)
 _OF_A_SCAN = ["diagonal_mm", "forward_passes"]
 _OF_SOME_SCANS = ["seconds_one_pass", "forward_passes_one_pass"]  # where a method takes several
 _PLACE = [*_SCAN, "structure"]
@@ -53,8 +54,8 @@ def read_scores(
         if treatment != AS_PREDICTED:
             files["scores_unprocessed.csv"] = AS_PREDICTED
         for name, postprocessing in files.items():
-            rows = pd.read_csv(place / name, dtype={"case": str, "phase": str})
-            rows = _with_scans(rows.fillna({"phase": ""}), scans, place / name)
+            rows = pd.read_csv(place / name, dtype=_TEXT).fillna({"phase": "", "task": ""})
+            rows = _with_scans(rows, scans, place / name)
             rows = _with_slices(rows, scoring, place, name == "scores.csv")
             tables.append(rows.assign(arm=entry["arm"], postprocessing=postprocessing))
     if not tables:
@@ -74,7 +75,7 @@ def _read_scans(path: Path, scoring: Mapping[str, Any]) -> pd.DataFrame:
             f"{path}: expected 'scans', a list of {', '.join(wanted)} of every scan; delete "
             "scores.csv beside it and start again"
         ) from None
-    return scans.drop_duplicates(_SCAN).astype({"case": str, "phase": str})
+    return scans.drop_duplicates(_SCAN).astype(_TEXT)
 
 
 def _with_scans(rows: pd.DataFrame, scans: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -94,7 +95,7 @@ def _with_slices(
     if "slices" not in scoring:
         return rows
     try:
-        found = pd.DataFrame(scoring["slices"]).astype({"case": str, "phase": str, BY_SLICE: float})
+        found = pd.DataFrame(scoring["slices"]).astype({**_TEXT, BY_SLICE: float})
         found = found.loc[found["processed"] == processed, [*_PLACE, *_OF_SLICES]]
         return rows.merge(found, how="left", on=_PLACE, validate="many_to_one")
     except (KeyError, TypeError, ValueError):
@@ -135,14 +136,19 @@ def read_records(folder: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[s
 def read_training(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """What training cost `runs`, from run.json: the columns `tables.TRAINING`.
 
-    minutes_per_epoch is nan where nothing was trained.
+    Times are nan where nothing was trained. tasks: how many the run's networks are for, 1 in a
+    cohort that is not cut into tasks.
     """
     rows = []
     for entry in runs:
         record = _read_json(folder / entry["run"] / "run.json")
         minutes = record.get("minutes_per_epoch")
-        rows.append((record["cohort"], entry["arm"], record["seed"], minutes))
-    return pd.DataFrame(rows, columns=TRAINING).astype({"minutes_per_epoch": float})
+        in_all = None if minutes is None else record["training_seconds"] / 60
+        tasks = len(record.get("config", {}).get("tasks") or ["all"])
+        of_run = (minutes, in_all, record.get("parameters"), tasks)
+        rows.append((record["cohort"], entry["arm"], record["seed"], *of_run))
+    numbers = dict.fromkeys(TRAINING[3:], float)
+    return pd.DataFrame(rows, columns=TRAINING).astype(numbers)
 
 
 def refuse_other_data(records: Sequence[Mapping[str, Any]], prepared: Mapping[str, str]) -> None:

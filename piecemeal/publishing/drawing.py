@@ -6,37 +6,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from piecemeal.datasets.grid import Geometry, resample_from_grid
-from piecemeal.datasets.orientation import to_canonical
-from piecemeal.datasets.store import PreparedScan
-from piecemeal.papers import (
+from piecemeal.figure_specs import (
     AttentionFigure,
     CaseScores,
     Comparison,
     FigureBase,
     NotedCurves,
     QualitativeFigure,
-    Table,
+    SharingFigure,
+    StagesFigure,
+    TableFigure,
     TrainingCurves,
     ViewsFigure,
     cohorts_of,
+    shown_of,
 )
-from piecemeal.publishing import collect, trained
+from piecemeal.publishing import chosen, collect, trained
 from piecemeal.publishing.attention import attention_curves, levels
-from piecemeal.publishing.examples import Panel, example_slices, largest_slice, median_scan
-from piecemeal.publishing.figures import (
-    case_scores,
-    case_values,
-    noted_curves,
-    nothing,
-    training_curves,
-)
+from piecemeal.publishing.compared import structure_scores
+from piecemeal.publishing.examples import example_slices
+from piecemeal.publishing.figures import case_scores, noted_curves, nothing, training_curves
+from piecemeal.publishing.shared_labels import sharing_of, sharing_tables
+from piecemeal.publishing.stages import stage_curves
+from piecemeal.publishing.values import case_values, column_grids, metric_of, only
 from piecemeal.publishing.views import look_at, view_rows
+from piecemeal.table_specs import Table
+
+_NAMED = 3  # arms that a note names one by one
 
 
 def draw(
@@ -54,40 +53,43 @@ def draw(
     entries, cohorts = given["runs"], given["cohorts"]
     records = collect.read_records(runs, entries)
     sources = collect.circumstances(given, records, {})
-    phantom = any(sources.is_phantom(record["cohort"]) for record in records)
-    note = f"Scale {given['scale']['title']}" + (", built-in phantoms" if phantom else "")
     asked = cohorts_of(spec, {table.key: table} if table else {})
+    phantom = any(sources.is_phantom(cohort) for cohort in asked)
+    note = f"Scale {given['scale']['title']}" + (", built-in phantoms" if phantom else "")
     ran = _that_ran(spec, asked, entries)
-    shown = [c for c, arms in ran.items() if arms]
+    bare = {c for c in asked if not spec.arms and not cohorts[c]["not_run"]}
+    shown = [c for c, arms in ran.items() if arms or c in bare]
     if not shown:
         why = f"{', '.join(spec.arms)} left out at this scale"
         reasons = [f"{cohorts[c]['title']}: {cohorts[c]['not_run'] or why}" for c in ran]
         return nothing("; ".join(reasons), note)
-    if isinstance(spec, Comparison):
-        somewhere = set().union(*ran.values())
-        arms = {arm: heading for arm, heading in spec.arms.items() if arm in somewhere}
-        spec = spec.model_copy(update={"arms": arms})
+    if isinstance(spec, Comparison | QualitativeFigure):
+        spec, note = _of_those_that_ran(spec, set().union(*ran.values()), note)
     if isinstance(spec, TrainingCurves | NotedCurves):
         titles = {c: cohorts[c]["title"] for c in shown}
         histories = collect.read_histories(runs, entries)
         if isinstance(spec, NotedCurves):
             return noted_curves(histories, titles, spec.arms, spec.columns, note)
         return training_curves(histories, titles, spec.arms, note)
+    if isinstance(spec, SharingFigure):
+        return _sharing(spec, entries, runs, note)
     scores = collect.processed(collect.read_scores(runs, entries, cohorts), cohorts)
-    if isinstance(spec, CaseScores):
-        values = case_values(table, spec.metric, scores)
-        values = values[values["arm"].isin(list(spec.arms))]
-        return case_scores(values, spec.arms, spec.metric, note)
+    if isinstance(spec, TableFigure):
+        return _of_table(spec, shown_of(spec, table), scores, note)
     if isinstance(spec, ViewsFigure):
         return _views(spec, given, scores, runs, prepared[spec.cohort], note)
     if isinstance(spec, AttentionFigure):
         return _attention(spec, given, scores, runs, prepared[spec.cohort], note)
     scores = scores[scores["arm"].isin(list(spec.arms))]
-    panels = [
-        _panel(spec, title, cohorts[cohort], rows, entries, runs, prepared[cohort])
-        for cohort in shown
-        for title, rows in _examples(spec, cohorts[cohort]["title"], scores, cohort)
-    ]
+    panels = []
+    for cohort in shown:
+        about, folder = cohorts[cohort], prepared[cohort]
+        predicted = {
+            arm: runs / run / "predictions" for arm, run in _first_runs(spec, cohort, entries)
+        }
+        of_cohort = scores[scores["cohort"] == cohort]
+        for title, scan in chosen.examples(spec, about, of_cohort, folder):
+            panels.append(chosen.panel(title, scan, about, predicted, folder))
     return example_slices(panels, spec.arms, note)
 
 
@@ -99,47 +101,48 @@ def _that_ran(
     return {c: {arm for cohort, arm in runs if cohort == c and arm in spec.arms} for c in cohorts}
 
 
-def _examples(
-    spec: QualitativeFigure, title: str, scores: pd.DataFrame, cohort: str
-) -> list[tuple[str, pd.DataFrame]]:
-    """Title and scores of every row that a cohort has."""
-    rows = scores[scores["cohort"] == cohort]
-    if not spec.each_dataset:
-        return [(title, rows)]
-    return list(rows[rows["status"] != "both_empty"].groupby("dataset"))
+def _of_those_that_ran(
+    spec: Comparison | QualitativeFigure, ran: set[str], note: str
+) -> tuple[Comparison | QualitativeFigure, str]:
+    """The figure without the arms that ran nowhere, and a note that says which these are."""
+    absent = [heading for arm, heading in spec.arms.items() if arm not in ran]
+    if not absent:
+        return spec, note
+    arms = {arm: heading for arm, heading in spec.arms.items() if arm in ran}
+    said = ", ".join(absent) if len(absent) <= _NAMED else f"{len(absent)} arms"
+    return spec.model_copy(update={"arms": arms}), f"{note}; left out at this scale: {said}"
 
 
-def _panel(
-    spec: QualitativeFigure,
-    title: str,
-    about: Mapping[str, Any],
-    rows: pd.DataFrame,
-    entries: list[Mapping[str, str]],
-    runs: Path,
-    prepared: Path,
-) -> Panel:
-    """The slice with most foreground of the scan with the median score, first seed."""
-    dataset, case, phase = median_scan(rows)
-    cohort = rows["cohort"].iloc[0]
-    name = f"{case}_{phase}" if phase else case
-    scan = PreparedScan(prepared / dataset / name)
-    z = largest_slice(np.asarray(scan.reference))
-    predictions: dict[str, np.ndarray] = {}
+def _first_runs(
+    spec: FigureBase, cohort: str, entries: list[Mapping[str, str]]
+) -> list[tuple[str, str]]:
+    """Arm and run of the first seed of every arm that ran on a cohort, in the figure's order."""
+    found: dict[str, str] = {}
     for entry in entries:  # in the order of the seeds: the first one is kept
-        if entry["run"].startswith(f"{cohort}/") and entry["arm"] in spec.arms:
-            path = runs / entry["run"] / "predictions" / dataset / f"{name}.nii.gz"
-            predictions.setdefault(entry["arm"], _prediction(path, scan.geometry)[z])
-    image = resample_from_grid(np.asarray(scan.image), scan.geometry, order=1)[z]
-    spacing = scan.geometry.spacing
-    return Panel(
-        cohort=title,
-        image=image,
-        reference=np.asarray(scan.reference)[z],
-        predictions=predictions,
-        structures=about["structures"],
-        spacing_yx=(spacing[1], spacing[2]),
-        declared=scan.record["declared"],
-    )
+        if entry["run"].startswith(f"{cohort}/"):
+            found.setdefault(entry["arm"], entry["run"])
+    return [(arm, found[arm]) for arm in spec.arms if arm in found]
+
+
+def _of_table(spec: TableFigure, table: Table, scores: pd.DataFrame, note: str) -> Figure:
+    """A figure of what the cells of a table are made of."""
+    grids, metric = column_grids(table, spec.metric, scores), metric_of(table, spec.metric)
+    if isinstance(spec, StagesFigure):
+        return stage_curves(grids, spec.orders, metric, note)
+    if isinstance(spec, CaseScores):
+        return case_scores(case_values(only(grids, spec.arms)), spec.arms, spec.metric, note)
+    return structure_scores(grids, spec.arms, metric, note)
+
+
+def _sharing(
+    spec: SharingFigure, entries: list[Mapping[str, str]], runs: Path, note: str
+) -> Figure:
+    """What the first run of every arm says of its channels."""
+    found = {}
+    for arm, run in _first_runs(spec, spec.cohort, entries):
+        (record,) = collect.read_records(runs, [{"run": run}])
+        found[spec.arms[arm]] = sharing_of(record)
+    return sharing_tables(found, note)
 
 
 def _views(
@@ -179,10 +182,3 @@ def _attention(
         found[arm] = {dataset: levels(run, scan) for dataset, scan in scans.items()}
     titles = {dataset: given["datasets"][dataset] for dataset in scans}
     return attention_curves(found, spec.arms, titles, note)
-
-
-def _prediction(path: Path, geometry: Geometry) -> np.ndarray:
-    """Class ids (z, y, x) of a prediction, which lies in the file's own order, in the store's."""
-    file = nib.load(path)
-    volume = np.asarray(file.dataobj).transpose(2, 1, 0)
-    return to_canonical(volume, None, file.affine)[0] if geometry.file_axes else volume

@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from piecemeal.publishing import style
-from piecemeal.publishing.misses import CASE, conventions, counted, refuse_without_diagonal
-from piecemeal.publishing.tables import in_column, phases, settings
-from piecemeal.table_specs import Table
 
 _TRAINING, _VALIDATION = style.PALETTE[0], style.PALETTE[3]
 _ACROSS = 4  # panels side by side
@@ -40,7 +37,7 @@ def training_curves(
                 axes.set_yscale("log")
                 axes.grid(axis="y")
                 axes.set_xlabel("step")
-            lines[0].set_ylabel(f"{title}\nloss")
+            lines[0].set_ylabel(f"{style.wrapped(title)}\nloss")
         handles = [
             Line2D([], [], color=_TRAINING, label="training"),
             Line2D([], [], color=_VALIDATION, label="validation"),
@@ -129,7 +126,7 @@ def noted_curves(
                     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center")
                     axes.set_xticks([])
                     axes.set_xlabel("")
-            lines[0].set_ylabel(f"{title}\nshare")
+            lines[0].set_ylabel(f"{style.wrapped(title)}\nshare")
         handles = [Line2D([], [], color=colour[c], label=label) for c, label in columns.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=len(columns))
         style.sign(figure, note)
@@ -145,35 +142,12 @@ def nothing(reason: str, note: str = "") -> Figure:
     return figure
 
 
-def case_values(table: Table, metric: str, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of the cases as the table's main settings use them, averaged over seeds.
-
-    Columns setting, column (its heading), arm, case, value. A missed or invented structure counts
-    as in the table: Dice 0, a distance by the table's policy. Seeds are those of the table as well.
-    """
-    refuse_without_diagonal(scores)
-    measure = next(m for m in table.metrics if m.name == metric)
-    counts = conventions(measure, table.misses)[0].counts
-    parts = []
-    for half, setting, of_setting in settings(table, scores.assign(phase=phases(scores))):
-        if setting != half.setting:
-            continue
-        for column in half.columns:
-            rows = in_column(of_setting, column)
-            values = counted(rows, measure.score, counts, table.compared) * measure.factor
-            rows = rows.assign(value=values).dropna(subset=["value"])
-            means = rows.groupby(["arm", *CASE])["value"].mean().reset_index()
-            means["case"] = means["dataset"] + "/" + means["case"]
-            parts.append(means.assign(setting=half.setting, column=column.heading))
-    return pd.concat(parts, ignore_index=True)
-
-
 def case_scores(
     values: pd.DataFrame, arms: Mapping[str, str], label: str, note: str = ""
 ) -> Figure:
     """Draw every case as a dot, arms side by side, the same case joined by a line.
 
-    `values` comes from `case_values`; one panel a column, each on its own scale, for
+    `values` comes from `values.case_values`; one panel a column, each on its own scale, for
     it is the arms that are compared. The box spans the quartiles, its bar is the median. `arms`
     is {name: short label} in order; `label` names the axis.
     """

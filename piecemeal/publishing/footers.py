@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from piecemeal.publishing import cost, misses, ranks
+from piecemeal.publishing.cells import NOT_ITS_TASK
 from piecemeal.table_specs import Table
 
 
@@ -49,7 +50,7 @@ def footer(
 ) -> list[tuple[str, str]]:
     """(what it is about, text) of every line; `ranking` is of `ranks.build_ranks`."""
     lines = [
-        ("Cells", _cells(table)),
+        ("Cells", _cells(table, rows)),
         ("Scale", circumstances.scale),
         ("Data", _data(table, circumstances)),
         ("Size", _size(table, rows) or "nothing was run"),
@@ -66,6 +67,8 @@ def footer(
             text = "; ".join(f"{s}: {what}" for s, what in circumstances.postprocessing.items())
             lines.append(("Post-processing", text))
         lines.append(("Empty masks", misses.policy(table)))
+    if text := _divided(table):
+        lines.append(("Normalised", text))
     if ranking is not None and (text := ranks.in_words(table, ranking)):
         lines.append(("Ranks", text))
     if table.speed:
@@ -75,10 +78,29 @@ def footer(
 
 def _of_halves(table: Table, said: Mapping[str, str]) -> str:
     """What is said of the cohorts of a table, with their names where it has several."""
-    texts = {half.setting: said.get(half.cohort, "") for half in table.halves}
+    texts = {names: said.get(cohort, "") for cohort, names in _settings_of(table).items()}
     if len(texts) == 1:
         return next(iter(texts.values()))
-    return "; ".join(f"{setting}: {text}" for setting, text in texts.items() if text)
+    return "; ".join(f"{names}: {text}" for names, text in texts.items() if text)
+
+
+def _settings_of(table: Table) -> dict[str, str]:
+    """Cohort -> its settings in the table, 'pelvis, abdomen': what is said of them is said once."""
+    settings: dict[str, list[str]] = {}
+    for half in table.halves:
+        settings.setdefault(half.cohort, []).append(half.setting)
+    return {cohort: ", ".join(names) for cohort, names in settings.items()}
+
+
+def _divided(table: Table) -> str:
+    """What normalised distances were divided by."""
+    if not (names := [metric.name for metric in table.metrics if metric.normalised]):
+        return ""
+    return (
+        f"{' and '.join(names)}: what a case scores, divided by the largest score that a compared "
+        "arm has in any case of the column, with any seed. A miss counts as said above before it "
+        "is divided, so the largest may be one; an arm that is not compared may exceed 1."
+    )
 
 
 def _not_run(table: Table, rows: pd.DataFrame) -> str:
@@ -93,25 +115,31 @@ def _not_run(table: Table, rows: pd.DataFrame) -> str:
     return "; ".join(said)
 
 
-def _cells(table: Table) -> str:
+def _cells(table: Table, rows: pd.DataFrame) -> str:
     over = "cases"
     if table.spread == "runs":
         over = "runs, of each run's mean over cases; a dash with one run"
     ours = f"mean (std over {over}) measured here, best of the compared arms in bold"
-    if table.published is None:
-        return f"{ours}."
-    return f"{ours}; below it in small italics the published number."
+    if table.published is not None:
+        ours += "; below it in small italics the published number"
+    several = [len(column.members) > 1 for half in table.halves for column in half.columns]
+    if any(several) and table.metrics:
+        of_what = "a column" if all(several) else "a column of several structures"
+        ours += f". In {of_what} a case scores the mean over those of its structures that it has"
+    if rows["status"].str.startswith(NOT_ITS_TASK).any():
+        ours += ". A dash: a task that the method has not learned"
+    return f"{ours}."
 
 
 def _data(table: Table, circumstances: Circumstances) -> str:
     return "; ".join(
-        f"{half.setting}: "
+        f"{names}: "
         + (
             "built-in phantom, not patients"
-            if circumstances.is_phantom(half.cohort)
-            else circumstances.sources.get(half.cohort, "not run at this scale")
+            if circumstances.is_phantom(cohort)
+            else circumstances.sources.get(cohort, "not run at this scale")
         )
-        for half in table.halves
+        for cohort, names in _settings_of(table).items()
     )
 
 

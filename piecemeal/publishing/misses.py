@@ -72,10 +72,10 @@ def counted(
 ) -> pd.Series:
     """What every row of one column of a table counts; nan where it is left out of the mean.
 
-    rows: scores of one structure in one phase, all arms; score: dice or a distance; counts: as in
-    `Convention`; compared: the arms whose misses leave a case out for all arms. Any other arm's
-    miss leaves the case out for that arm alone. Raises InputError where the score is slice by slice
-    and a cohort was not scored so.
+    rows: scores of one column (of one structure or several), all arms; score: dice or a distance;
+    counts: as in `Convention`; compared: the arms whose misses leave a case out for all arms. Any
+    other arm's miss leaves the case out for that arm alone. Raises InputError where the score is
+    slice by slice and a cohort was not scored so.
     """
     if rows.empty:
         return pd.Series(index=rows.index, dtype=float)
@@ -105,7 +105,7 @@ def in_words(rows: pd.DataFrame, left: int, score: str) -> str:
     """Say what a mean distance rests on: 'ok', or how many cases were missed and left out.
 
     rows: the scores of one arm in one column; left: the number of cases in the mean. A case counts
-    as missed if any seed missed the structure.
+    as missed if any seed missed the structure, or one of several that the column is the mean of.
     """
     cases = len(rows[CASE].drop_duplicates())
     found = rows["status"].eq("ok")

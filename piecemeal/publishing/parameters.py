@@ -12,7 +12,8 @@ from typing import Any
 
 from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
-from piecemeal.papers import AS_PREDICTED, ASK_NETWORKS
+from piecemeal.figure_specs import ASK_NETWORKS, TableFigure
+from piecemeal.papers import AS_PREDICTED
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import file_sha256, short_hash, source_hash
 from piecemeal.publishing import shortened
@@ -33,6 +34,8 @@ def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
         cohorts[run.cohort] = {
             "title": cohort.title,
             "structures": cohort.structures,
+            "tasks": cohort.tasks,
+            "overlapping": cohort.overlapping,
             "treatment": LARGEST_COMPONENT if cohort.scoring.largest_component else AS_PREDICTED,
             "not_run": reason,
             "left_out": [
@@ -81,7 +84,7 @@ def figure(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]
     spec = _named(folder.figures, paper, key, "figures.yaml")
     given = {"spec": spec.model_dump(mode="json"), "table": None, "datasets": {}}
     given["networks"] = networks(planner, plan, paper, key)
-    if spec.kind == "case_scores":
+    if isinstance(spec, TableFigure):
         shown = _named(folder.tables, paper, spec.table, "tables.yaml")
         given["table"] = shown.model_dump(mode="json")
     if isinstance(spec, ASK_NETWORKS):
@@ -134,6 +137,8 @@ def quality(planner: Planner, name: str) -> dict[str, Any]:
     return {
         "title": cohort.title,
         "structures": cohort.structures,
+        "tasks": cohort.tasks,
+        "overlapping": cohort.overlapping,
         "orientation": cohort.orientation,
         "datasets": {name: planner.dataset(name).title for name in cohort.datasets},
         "code": _code("quality"),

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from piecemeal.publishing import cost, footers
+from piecemeal.publishing.cells import NOT_ITS_TASK
 from piecemeal.publishing.footers import Circumstances
 from piecemeal.publishing.misses import LOSSES, Convention, conventions, rests_on_misses
 from piecemeal.publishing.tables import NO_COLUMN
@@ -191,16 +192,23 @@ def _cell(row: pd.Series, arm: Arm, measure: Metric | Speed) -> PrintedCell:
     status = row["status"].split(";")[0]
     if np.isnan(row["mean"]):
         remark = "not run" if status.startswith("not run") else _short(status)
-        if status == cost.NO_MORE:
+        if status in (cost.NO_MORE, NOT_ITS_TASK):
             remark = NONE
         return PrintedCell("", remark=remark, published=published)
     remark = "" if status == "ok" else _short(status)
-    std = f"({_number(row['std'], measure)})"
+    std = _std(row["std"], measure)
     return PrintedCell(_number(row["mean"], measure), std, remark, published)
 
 
 def _mean_std(mean: float, std: float, measure: Metric | Speed) -> str:
-    return f"{_number(mean, measure)} ({_number(std, measure)})"
+    return f"{_number(mean, measure)} {_std(std, measure)}".rstrip()
+
+
+def _std(value: float, measure: Metric | Speed) -> str:
+    """'' of what is the same in all runs."""
+    if isinstance(measure, Speed) and not measure.varies:
+        return ""
+    return f"({_number(value, measure)})"
 
 
 def _number(value: float, measure: Metric | Speed) -> str:
@@ -242,13 +250,18 @@ def _lost(cell: PrintedCell) -> bool:
 def _other_conventions(
     table: Table, numbers: pd.DataFrame, setting: str, names: list[str], metrics: list[Metric]
 ) -> list[OtherConvention]:
-    """Every column in which a compared arm's distance rests on misses, all compared arms."""
+    """Every column in which a compared arm's distance rests on misses, all compared arms.
+
+    A normalised distance is not repeated beside the same one in its unit.
+    """
     found = []
+    plain = {metric.score for metric in metrics if not metric.normalised}
+    shown = [m for m in metrics if m.is_distance and not (m.normalised and m.score in plain)]
     for name in names:
-        for metric in (metric for metric in metrics if metric.is_distance):
+        for metric in shown:
             own, *others = conventions(metric, table.misses)
-            plain = [numbers.loc[setting, arm, name, own.name] for arm in table.compared]
-            if not any(r["n_seeds"] and rests_on_misses(r["status"]) for r in plain):
+            ours = [numbers.loc[setting, arm, name, own.name] for arm in table.compared]
+            if not any(r["n_seeds"] and rests_on_misses(r["status"]) for r in ours):
                 continue
             for way in others:
                 rows = [numbers.loc[setting, arm, name, way.name] for arm in table.compared]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.provenance import write_text
-from piecemeal.publishing.thumbnails import outline_colours, thumbnail
+from piecemeal.publishing.thumbnails import Colour, outline_colours, projection, thumbnail
 
 
 class Tile(NamedTuple):
@@ -49,16 +49,20 @@ def write_page(
 ) -> None:
     """Write the page of a prepared cohort.
 
-    cohort: title, structures, orientation, and `datasets` {name: title}; phantoms: data sets that
-    are drawn. Raises InputError if the cohort is not prepared.
+    cohort: title, structures, tasks {task: structures}, whether structures are `overlapping`,
+    orientation, and `datasets` {name: title}; phantoms: data sets that are drawn. Raises InputError
+    if the cohort is not prepared.
     """
     cases = read_cases(prepared)
     structures = list(cohort["structures"])
     colours = outline_colours(structures)
     upright = cohort["orientation"] == "canonical"
     folders = [prepared / row.dataset / row.scan for row in cases.itertuples()]
-    picture = partial(_picture, colours=list(colours.values()), upright=upright)
-    pictures = _each(picture, folders, workers)
+    picture, shown = partial(_picture, upright=upright), [structures] * len(cases)
+    if cohort["overlapping"]:  # in a bit mask a structure is known by its place in the task
+        picture, shown = _projection, [cohort["tasks"][task] for task in cases["task"]]
+    of_scans = [[colours[name] for name in names] for names in shown]
+    pictures = _each(picture, folders, of_scans, workers)
     asked = {key: _declared(alike) for key, alike in cases.groupby(["dataset", "task"])}
     tiles = [
         Tile(row, _volumes(row), shown, _unknown(row, asked[row["dataset"], row["task"]]))
@@ -83,24 +87,32 @@ def write_page(
         page.render(
             title=cohort["title"],
             upright=upright,
+            overlapping=cohort["overlapping"],
             sources=sources,
             colours={name: "#{:02x}{:02x}{:02x}".format(*c) for name, c in colours.items()},
         ),
     )
 
 
-def _each(function: Any, folders: Sequence[Path], workers: int) -> list[str]:
+def _each(
+    function: Any, folders: Sequence[Path], colours: Sequence[Sequence[Colour]], workers: int
+) -> list[str]:
     if workers <= 1:
-        return [function(folder) for folder in folders]
+        return list(map(function, folders, colours))
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
-        return list(pool.map(function, folders, chunksize=8))
+        return list(pool.map(function, folders, colours, chunksize=8))
 
 
-def _picture(folder: Path, colours: Sequence[tuple[int, int, int]], upright: bool) -> str:
+def _picture(folder: Path, colours: Sequence[Colour], upright: bool) -> str:
     scan = PreparedScan(folder)
     labels = None if scan.labels is None else np.asarray(scan.labels)
     spacing = scan.geometry.grid_spacing
     return thumbnail(np.asarray(scan.image), labels, spacing, colours, upright=upright)
+
+
+def _projection(folder: Path, colours: Sequence[Colour]) -> str:
+    scan = PreparedScan(folder)
+    return projection(scan.image[:1], scan.labels[:1], scan.geometry.grid_spacing, colours)
 
 
 def _volumes(row: Mapping[str, Any]) -> dict[str, str]:

@@ -7,8 +7,7 @@ from functools import reduce
 import pandas as pd
 
 from piecemeal.evaluation.statistics import rank_stability
-from piecemeal.publishing.cells import average_grid, completed, grid_of
-from piecemeal.publishing.misses import counted
+from piecemeal.publishing.cells import average_grid, completed, grids_of
 from piecemeal.publishing.tables import checked, in_column, settings
 from piecemeal.table_specs import Half, Metric, Table
 
@@ -62,12 +61,8 @@ def _grids(
     for column in half.columns:
         rows = in_column(scores, column)
         counts = "diagonal" if metric.is_distance else 0.0
-        values = counted(rows, metric.score, counts, table.compared)
-        columns[column.name] = {
-            arm: grid_of(rows[own], values[own])
-            for arm in table.compared
-            if (own := rows["arm"] == arm).any()
-        }
+        grids = grids_of(rows, metric, counts, table.compared)
+        columns[column.name] = {arm: grids[arm] for arm in table.compared if arm in grids}
     if half.average is not None:
         found = list(columns.values())
         columns[half.average] = {

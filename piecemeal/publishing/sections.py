@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from piecemeal.papers import FiguresFile, Paper
+from piecemeal.figure_specs import FiguresFile
+from piecemeal.papers import Paper
 from piecemeal.publishing.collect import circumstances, read_records, read_scores
 from piecemeal.publishing.printed import lay_out
 from piecemeal.publishing.published import read_published

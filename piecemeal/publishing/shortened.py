@@ -41,9 +41,24 @@ def training(planner: Planner, plan: Plan, name: str) -> str:
     said = _length(change.training)
     for method, times in change.longer.items():
         said += f", {planner.method(method).title} {times:g} times as long"
+    for arm, times in _lengths(planner, plan, name).items():
+        said += f", {arm} {times:g} times as long"
+    if own := change.training.optimiser:
+        said += f", optimised by {own.name} at a learning rate of {own.learning_rate:g}"
     if change.training.decay:
         said += f", learning rate falling as {change.training.decay.kind.replace('_', ' ')}"
     return said
+
+
+def _lengths(planner: Planner, plan: Plan, name: str) -> dict[str, float]:
+    """Arms of a cohort that run and train longer or shorter than others -> how many times."""
+    found = {}
+    for paper, entries in plan.papers.items():
+        ran = {entry["arm"] for entry in entries if entry["run"].startswith(f"{name}/")}
+        for run in planner.paper(paper).runs:
+            if run.cohort == name and run.arm in ran and run.length != 1:
+                found[run.arm] = run.length
+    return found
 
 
 def _length(given: TrainingConfig) -> str:

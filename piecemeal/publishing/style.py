@@ -6,6 +6,7 @@ same result in a script, a test and a cluster job without a display.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from piecemeal.provenance import replacing
+from piecemeal.table_specs import Metric
 
 # Okabe and Ito (2008), distinguishable with every common colour vision deficiency.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
@@ -86,6 +88,34 @@ def sign(figure: Figure, note: str) -> None:
 def colours(names: Sequence[str]) -> dict[str, str]:
     """{name: colour} in the order of the names; the palette repeats after seven."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def scale(axes: Axes, metric: Metric) -> None:
+    """Let y run over what the metric can be: all of Dice, distances from 0 to the largest drawn."""
+    if metric.is_distance:
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_ylim(-0.02 * metric.factor, 1.02 * metric.factor)
+
+
+def named(metric: Metric) -> str:
+    """Name and unit of a metric, for an axis."""
+    return metric.name if metric.unit == "1" else f"{metric.name} ({metric.unit})"
+
+
+def wrapped(text: str, letters: int = 22) -> str:
+    """Lines of at most so many letters, but for words that are longer."""
+    return textwrap.fill(text, letters, break_long_words=False)
+
+
+def task_title(task: str) -> str:
+    """A task's name as people write it."""
+    return task.replace("_", " ")
+
+
+def in_task(structure: str, task: str) -> str:
+    """A structure without the name of its task, which some cohorts put before it."""
+    return structure.removeprefix(f"{task_title(task)}: ")
 
 
 def bare(axes: Axes) -> None:

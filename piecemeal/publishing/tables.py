@@ -13,9 +13,9 @@ import pandas as pd
 
 from piecemeal.errors import InputError
 from piecemeal.papers import AS_PREDICTED
-from piecemeal.publishing.cells import Cell, average_cell, column_cell
+from piecemeal.publishing.cells import NOT_ITS_TASK, Cell, average_cell, column_cell, grids_of
 from piecemeal.publishing.cost import speed_cell
-from piecemeal.publishing.misses import LOST, conventions, counted, refuse_without_diagonal
+from piecemeal.publishing.misses import LOST, conventions, refuse_without_diagonal
 from piecemeal.publishing.published import with_published
 from piecemeal.table_specs import Column, Half, Table
 
@@ -23,7 +23,7 @@ COLUMNS = [
     *("method", "base", "setting", "column", "metric", "unit", "mean", "std", "n_cases"),
     *("n_seeds", "ci_low", "ci_high", "published_mean", "published_std", "difference", "status"),
 ]
-TRAINING = ["cohort", "arm", "seed", "minutes_per_epoch"]
+TRAINING = ["cohort", "arm", "seed", "minutes_per_epoch", "training_minutes", "parameters", "tasks"]
 NO_COLUMN = ""  # of a measure of cost
 
 
@@ -53,7 +53,11 @@ def treatments(half: Half, scores: pd.DataFrame) -> dict[str, str]:
 
 def phases(scores: pd.DataFrame) -> pd.Series:
     """Phase of every row, '' where a csv has none (a column of nothing is read as numbers)."""
-    return scores["phase"].astype(object).fillna("")
+    return _texts(scores, "phase")
+
+
+def _texts(scores: pd.DataFrame, name: str) -> pd.Series:
+    return scores[name].astype(object).fillna("")
 
 
 def settings(table: Table, scores: pd.DataFrame) -> Iterator[tuple[Half, str, pd.DataFrame]]:
@@ -74,9 +78,15 @@ def _of_shared_seeds(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_column(scores: pd.DataFrame, column: Column) -> pd.DataFrame:
-    """The scores of one structure in one phase, wherever there was something to score."""
-    here = (scores["structure"] == column.structure) & (scores["phase"] == column.phase)
-    return scores[here & (scores["status"] != "both_empty")]
+    """The scores of its structures in one phase, wherever there was something to score."""
+    rows = _asked(scores, column)
+    return rows[rows["status"] != "both_empty"]
+
+
+def _asked(scores: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """The same, and where neither mask has the structure."""
+    of_column = scores["structure"].isin(column.members)
+    return scores[of_column & (scores["phase"] == column.phase)]
 
 
 def build_table(
@@ -102,7 +112,9 @@ def build_table(
     `misses`). Its `status` says in how many cases the structure was missed, and under `excluded`
     how many cases are left; these are its `n_cases`. Of a distance slice by slice it says how many
     slices only one mask has. Every entry of `speed` has one row an arm
-    and half, with an empty `column` (module `cost`).
+    and half, with an empty `column` (module `cost`). A column of several structures counts their
+    mean in each case. An arm that was never asked for them, in a cohort of which it knows only some
+    tasks, has no number there, and its status says so.
 
     Parameters
     ----------
@@ -119,7 +131,8 @@ def build_table(
 
     Raises InputError when a case is scored twice, a score is empty though nothing was missed, a
     structure was missed or invented in a scan without a diagonal, a column of the table occurs in
-    no score of its cohort, or `hd_slice_px` is asked of a cohort that is not scored slice by slice.
+    no score of its cohort or mixes tasks, or `hd_slice_px` is asked of a cohort that is not scored
+    slice by slice.
     """
     if training is None:
         training = pd.DataFrame(columns=TRAINING)
@@ -140,18 +153,27 @@ def build_table(
 
 
 def checked(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores with empty phases as ''; raises InputError as `build_table` says."""
-    scores = scores.assign(phase=phases(scores))
+    """Scores with empty phases and tasks as ''; raises InputError as `build_table` says."""
+    task = _texts(scores, "task") if "task" in scores else ""
+    scores = scores.assign(phase=phases(scores), task=task)
     for half in table.halves:
         rows = scores[scores["cohort"] == half.cohort]
         scored = set(zip(rows["structure"], rows["phase"], strict=True))
-        asked = {(column.structure, column.phase) for column in half.columns}
+        asked = {(name, column.phase) for column in half.columns for name in column.members}
         if scored and (absent := sorted(asked - scored)):
             raise InputError(
                 f"table '{table.key}', setting '{half.setting}': {absent} is in no score of cohort "
                 f"'{half.cohort}', which has {sorted(scored)}; correct tables.yaml"
             )
-    keys = ["arm", "cohort", "postprocessing", "seed", "dataset", "case", "phase", "structure"]
+        for column in half.columns:
+            tasks = sorted(set(_asked(rows, column)["task"]))
+            if len(tasks) > 1:
+                raise InputError(
+                    f"table '{table.key}', setting '{half.setting}': column '{column.name}' mixes "
+                    f"structures of the tasks {tasks}, which no scan shows together; split it"
+                )
+    keys = ["arm", "cohort", "postprocessing", "seed", "dataset", "case", "phase", "task"]
+    keys.append("structure")
     twice = scores[scores.duplicated(keys)]
     if len(twice):
         raise InputError(
@@ -175,13 +197,15 @@ def _measured(table: Table, half: Half, scores: pd.DataFrame) -> _Measured:
     found: _Measured = {}
     ways = [(metric, way) for metric in table.metrics for way in conventions(metric, table.misses)]
     for column in half.columns:
-        rows = in_column(scores, column)
+        rows, asked = in_column(scores, column), set(_asked(scores, column)["arm"])
         for metric, way in ways:
-            values = counted(rows, metric.score, way.counts, table.compared) * metric.factor
+            grids = grids_of(rows, metric, way.counts, table.compared)
             found[column.name, way.name, metric.unit] = cells = {}
-            for arm in table.arms:
-                own = rows["arm"] == arm.name
-                cells[arm.name] = column_cell(rows[own], values[own], metric, table.spread)
+            for arm in (arm.name for arm in table.arms):
+                cells[arm] = Cell("no case has it" if arm in asked else NOT_ITS_TASK)
+                if arm in grids:
+                    own = rows[rows["arm"] == arm]
+                    cells[arm] = column_cell(own, grids[arm], metric, table.spread)
     if half.average is None:
         return found
     for metric, way in ways:

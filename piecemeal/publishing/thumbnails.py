@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from piecemeal.bitmasks import bit
 from piecemeal.publishing.style import PALETTE
 
 HEIGHT = 168  # pixels of a panel
@@ -40,9 +41,28 @@ def thumbnail(
     upright: bool,
 ) -> str:
     """The `strip` of a scan as `data:` address of a JPEG."""
+    return _address(strip(image, labels, spacing, colours, upright=upright))
+
+
+def projection(
+    image: np.ndarray,
+    labels: np.ndarray,
+    spacing: Sequence[float],
+    colours: Sequence[Colour],
+) -> str:
+    """The first view of a scan with its structures, which may overlap, as a `thumbnail`.
+
+    image: (views, y, x); labels: bit masks (views, y, x); spacing: mm (views, y, x); colours: of
+    bit 0, 1, ....
+    """
+    limits = tuple(float(value) for value in np.percentile(image[0], [0.5, 99.5]))
+    layers = [(bit(labels[0], k).astype(np.uint8), [colour]) for k, colour in enumerate(colours)]
+    return _address(_panel(image[0], layers, (spacing[1], spacing[2]), limits, HEIGHT))
+
+
+def _address(picture: np.ndarray) -> str:
     packed = io.BytesIO()
-    shown = strip(image, labels, spacing, colours, upright=upright)
-    Image.fromarray(shown).save(packed, "JPEG", quality=80)
+    Image.fromarray(picture).save(packed, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
@@ -69,7 +89,10 @@ def strip(
     if limits is None:
         low, high = np.percentile(image[:: max(1, len(image) // 24)], [0.5, 99.5])
         limits = (float(low), float(high))
-    panels = [_panel(*plane, limits, colours, height) for plane in planes]
+    panels = [
+        _panel(shown, [] if drawn is None else [(drawn, colours)], pixel, limits, height)
+        for shown, drawn, pixel in planes
+    ]
     gap = np.zeros((height, 4, 3), np.uint8)
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
@@ -95,20 +118,19 @@ def _fullest(labels: np.ndarray, axis: int) -> int:
 
 def _panel(
     image: np.ndarray,
-    labels: np.ndarray | None,
+    layers: Sequence[tuple[np.ndarray, Sequence[Colour]]],
     pixel: tuple[float, float],
     limits: tuple[float, float],
-    colours: Sequence[Colour],
     height: int,
 ) -> np.ndarray:
-    """(height, width, 3) uint8 with square pixels."""
+    """(height, width, 3) uint8 with square pixels; layers: class ids and colours of class 1, ..."""
     rows, columns = (n * mm for n, mm in zip(image.shape, pixel, strict=True))
     size = (max(1, round(height * columns / rows)), height)
     low, high = limits
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
     picture = Image.fromarray((255 * grey).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     panel = np.repeat(np.asarray(picture)[:, :, None], 3, axis=2)
-    if labels is not None:
+    for labels, colours in layers:
         ids = np.asarray(
             Image.fromarray(labels.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
         )

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from piecemeal.datasets.store import PreparedScan
+from piecemeal.publishing.chosen import folder_of, median_scan, rows_of
 from piecemeal.publishing.collect import read_records
-from piecemeal.publishing.examples import median_scan
-from piecemeal.publishing.tables import phases
 
 if TYPE_CHECKING:  # what publishes is imported without torch
     from torch import nn
@@ -53,7 +52,7 @@ def middle_scans(scores: pd.DataFrame, dataset: str, prepared: Path) -> list[Pre
     known = (scores["dataset"] == dataset) & (scores["status"] != "both_empty")
     rows, found = scores[known], []
     while len(rows) and len(found) < 2:
-        _, case, phase = median_scan(rows)
-        found.append(PreparedScan(prepared / dataset / (f"{case}_{phase}" if phase else case)))
-        rows = rows[(rows["case"] != case) | (phases(rows) != phase)]
+        scan = median_scan(rows)
+        found.append(PreparedScan(folder_of(prepared, scan)))
+        rows = rows[~rows_of(rows, scan)]
     return found

@@ -25,7 +25,8 @@ from piecemeal.annotations import partial
 from piecemeal.datasets.store import PreparedScan, names_to_ids
 from piecemeal.errors import InputError
 from piecemeal.publishing import style
-from piecemeal.publishing.examples import largest_slice, slice_dice
+from piecemeal.publishing.chosen import largest_slice, masks_of
+from piecemeal.publishing.examples import slice_dice
 from piecemeal.publishing.trained import Trained
 
 if TYPE_CHECKING:  # what publishes is imported without torch
@@ -83,7 +84,8 @@ class Look:
         shares = [box.mean() for box in self.boxes]
         pasted = [f"{share:.0%} pasted" if share else "nothing pasted" for share in shares]
         sure = (self.confidence >= self.threshold).mean()
-        dice = slice_dice(self.pseudo, self.reference, self.declared)
+        masks = (masks_of(x, self.declared, False) for x in (self.pseudo, self.reference))
+        dice = slice_dice(*masks, range(len(self.declared)))
         return [
             *(self.shown, *pasted),
             *(f"{sure:.0%} accepted", f"Dice {dice:.3f}", f"{self.accepted.mean():.0%} accepted"),

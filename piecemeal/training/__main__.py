@@ -2,7 +2,8 @@
 
 Needs torch and numpy only. Under `torchrun` all processes train the one run together. The job file
 holds `settings` (as in the plan), the folders `prepared`, `annotated` and `checkpoints`, the files
-to write (`weights`, `history`, `record`), `threads` of each process, and optionally `workers`.
+to write (`weights`, `history`, `record`), `threads` of each process, and optionally `workers` and
+`starts_from`, the weights that the run starts with.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> None:
         raise InputError(
             f"{path}: cannot be read as a job file ({error!r}); write it anew"
         ) from None
-    training = Training(settings, *folders, threads, job.get("workers"))
+    starts_from = Path(job["starts_from"]) if job.get("starts_from") else None
+    training = Training(settings, *folders, threads, job.get("workers"), starts_from)
     training.run()
     export(training, *outputs)
 

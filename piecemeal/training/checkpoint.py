@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import pickle
 import random
 import shutil
@@ -14,11 +15,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from piecemeal.errors import InputError
+from piecemeal.methods._base import Method
 from piecemeal.provenance import locked, replacing, write_text
 
 PROGRESS = "progress.json"
+
+# What a run knows of itself before its first step, beside where it runs and its lists.
+FRESH: dict[str, Any] = {
+    "step": 0,
+    "seconds": 0.0,
+    "training_seconds": 0.0,
+    "training_samples": 0,
+    "batch_size": 0,
+    "best_loss": math.inf,
+    "best_step": None,
+    "best_weights": {},
+    "since_best": 0,
+    "stopped": None,
+    "peak_memory_mib": 0.0,
+}
 
 
 class Checkpoint:
@@ -96,6 +114,20 @@ def load_saved(path: Path) -> Any:
     raise InputError(
         f"{path}: damaged file ({reason}); delete it to train the run again"
     ) from cause
+
+
+def start_with(network: nn.Module, method: Method, weights: dict[str, Any], path: Path) -> None:
+    """Begin with the `weights` of another run, read from `path`, as `method` adopts them.
+
+    Raises InputError if they do not fit.
+    """
+    try:
+        network.load_state_dict(method.adopted(weights, network.state_dict()))
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: the run cannot start with these weights ({error}); `starts_from` in runs.tsv "
+            "has to name an arm with the same network"
+        ) from error
 
 
 def random_states() -> dict[str, Any]:

@@ -67,6 +67,14 @@ class Group:
             )
         return range(self.rank * batch // self.size, (self.rank + 1) * batch // self.size)
 
+    def allow(self, most: int | None, method: str) -> None:
+        """Raise InputError if these are more processes than may train with `method` together."""
+        if most is not None and self.size > most:
+            raise InputError(
+                f"{method}: its loss has sums over a whole batch, which processes do not share; "
+                f"train it on {most} GPU, not on {self.size} (resources of the rule train)"
+            )
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum of `tensor` over the processes, in place."""
         if self.size > 1:

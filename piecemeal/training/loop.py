@@ -40,6 +40,7 @@ class Training:
     """One run: settings (as in the plan), the cohort's folders, and where its checkpoint lives.
 
     threads: CPU cores of this process. On a GPU all but one of them read and collate samples.
+    starts_from: weights of another run, to begin with.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class Training:
         checkpoints: Path,
         threads: int = 1,
         workers: int | None = None,
+        starts_from: Path | None = None,
     ):
         self.settings, self.prepared, self.annotated = settings, prepared, annotated
         self.name = f"{settings['cohort']}/{settings['annotation']}/{settings['method']}"
         self.name += f"/seed{settings['seed']}"
-        self.threads = threads
+        self.threads, self.starts_from = threads, starts_from
         self.code_state = git_state()  # now, not when the run ends: the code may be edited by then
         self.group = Group()
         self.device = runtime.prepare_process(threads)
@@ -63,23 +65,9 @@ class Training:
             settings["implementation"], settings["classes"], settings["method_options"]
         )
         self.checkpoint = checkpoint.Checkpoint(checkpoints, settings["hash"])
-        self.state: dict[str, Any] = {
-            "step": 0,
-            "seconds": 0.0,
-            "training_seconds": 0.0,
-            "training_samples": 0,
-            "batch_size": 0,
-            "history": [],
-            "best_loss": math.inf,
-            "best_step": None,
-            "best_weights": {},
-            "since_best": 0,
-            "resumed_at": [],
-            "stopped": None,
-            "device": runtime.device_name(self.device),
-            "processes": self.group.size,
-            "peak_memory_mib": 0.0,
-        }
+        device, processes = runtime.device_name(self.device), self.group.size
+        self.state = checkpoint.FRESH | {"device": device, "processes": processes}
+        self.state |= {"history": [], "resumed_at": []}
 
     def run(self) -> None:
         """Train to the end; exits with status 75 if a signal asks to stop before it."""
@@ -109,12 +97,16 @@ class Training:
         ]
         for case in (*data[0], *data[1]):
             self.method.check(case.sets)
+        inherited = checkpoint.load_saved(self.starts_from) if self.starts_from else None
+        if inherited is not None:
+            self.method.continue_from(inherited)
         self.method.learn_from(data[0])
         window = Window.of(s["input"], data[0])
         watched = labelled_cases(data[1], self.annotated)
         self.data, self.validation_data = Samples(data[0], window), Samples(watched, window.whole())
         seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
         self.sampler = build_sampler(s["sampler"], data[0], window, s["batch_size"], seed)
+        self.group.allow(self.method.most_processes, s["method"])
         self.rows = self.group.rows(self.sampler.size, self.method.least_rows)
         self.augmentation = Augmentation(s["augmentation"], seed)
         self.state |= {
@@ -124,6 +116,8 @@ class Training:
 
         runtime.seed_everything("initialisation", s["cohort"], s["seed"])
         self.network = methods.build_network(s, self.method, window.channels)
+        if inherited is not None:
+            checkpoint.start_with(self.network, self.method, inherited, self.starts_from)
         self.memory_format = memory_format_of(self.network)
         self.network.to(self.device, memory_format=self.memory_format)
         self.state["parameters"] = sum(p.numel() for p in self.network.parameters())
@@ -146,7 +140,9 @@ class Training:
         if self.state["stopped"]:
             log.info("%s: already finished at step %d", self.name, self.state["step"])
             return
-        optimiser = build_optimiser(self.network.parameters(), s["optimiser"])
+        optimiser = build_optimiser(
+            self.network.parameters(), s["optimiser"], self.method.uses_all_parameters
+        )
         self.stepper = Stepper(
             optimiser, self.state["precision"], self.device, s["optimiser"]["clip_norm"]
         )
@@ -280,13 +276,15 @@ class Training:
     def _validate(self, samples: Samples) -> None:
         """The arm's own loss on the validation split decides which weights are kept.
 
-        Each data set counts the same; scans that the arm's annotation says nothing of are left out.
+        Each data set and each task counts the same; scans that the annotation says nothing of are
+        left out.
         The Dice of its structures is written down for analysis only.
         """
         state, size = self.state, self.settings["batch_size"]
         found = validate(
             *(self.network, self.method, samples, size),
             *(self.group, self.device, runtime.autocast(self.device, state["precision"])),
+            *(self.settings.get("tasks"), self.settings.get("overlapping", False)),
         )
         state["history"][-1] |= {"validation_loss": found.loss, "validation_dice": found.dice}
         if state["step"] <= self.method.watched_from * self.settings["training"]["steps"]:

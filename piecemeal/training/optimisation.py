@@ -11,15 +11,19 @@ from torch import Tensor
 from torch.nn import Parameter
 
 
-def build_optimiser(parameters: Iterable[Parameter], settings: dict[str, Any]):
+def build_optimiser(
+    parameters: Iterable[Parameter], settings: dict[str, Any], all_used: bool = True
+):
     """The optimiser that `settings` (OptimiserConfig, as a dict) names, fused where torch can.
 
+    all_used: whether every step moves every parameter; torch's fused SGD needs that, as it takes
+    either all momenta for new or none.
     The learning rate is set at every step by `learning_rate`.
     """
     shared = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings["name"] == "rmsprop":
         return torch.optim.RMSprop(parameters, momentum=settings["momentum"], **shared)
-    shared["fused"] = True
+    shared["fused"] = all_used or settings["name"] != "sgd"
     if settings["name"] == "sgd":
         momentum = {key: settings[key] for key in ("momentum", "nesterov")}
         return torch.optim.SGD(parameters, **momentum, **shared)

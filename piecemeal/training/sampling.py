@@ -93,6 +93,33 @@ class RandomCases(Sampler):
         return self._anywhere(int(rng.integers(len(self.cases))), rng)
 
 
+class Tasks(Sampler):
+    """A random task of those of the cases, then a random slice of its cases (or place in one).
+
+    Every task is seen as often as any other, however many slices it has.
+    """
+
+    def __init__(self, cases: Sequence[Case], window: Window, batch_size: int, seed: int):
+        super().__init__(cases, window, batch_size, seed)
+        of_task: dict[str, list[int]] = {}
+        for number, case in enumerate(cases):
+            of_task.setdefault(case.task, []).append(number)
+        self._tasks = [of_task[name] for name in sorted(of_task)]
+        self._ends = [
+            np.cumsum([len(cases[number].image) if window.is_slice else 1 for number in numbers])
+            for numbers in self._tasks
+        ]
+
+    def _draw(self, row: int, rng: np.random.Generator) -> Draw:
+        task = int(rng.integers(len(self._tasks)))
+        ends = self._ends[task]
+        place = int(np.searchsorted(ends, sample := rng.integers(ends[-1]), side="right"))
+        case = self._tasks[task][place]
+        if not self.window.is_slice:
+            return self._anywhere(case, rng)
+        return Draw(case, self.window.around([sample - (ends[place - 1] if place else 0)], rng))
+
+
 class Foreground(Sampler):
     """A random case; the last `fraction` of the rows are centred on a random class of it.
 
@@ -244,6 +271,7 @@ class ModalityDatasetClass(Hierarchical):
 SAMPLERS: dict[str, tuple[type[Sampler], set[str], set[str]]] = {
     "epochs": (Epochs, set(), set()),
     "cases": (RandomCases, set(), set()),
+    "tasks": (Tasks, set(), set()),
     "foreground": (Foreground, {"fraction"}, {"by_chance"}),
     "alternating": (Alternating, set(), {"unlabelled", "middle"}),
     "class_modality_dataset": (ClassModalityDataset, set(), {"background"}),

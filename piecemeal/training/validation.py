@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from piecemeal.bitmasks import FOUND
 from piecemeal.methods._base import Method
 from piecemeal.training.data import Samples
 from piecemeal.training.distributed import Group
@@ -16,7 +19,8 @@ from piecemeal.training.window import Draw
 
 class Watched(NamedTuple):
     """`loss`: mean over the data sets of the mean over their samples, so that none counts more for
-    its size; `dice`: mean over the structures of Dice over all voxels.
+    its size; in a cohort of several tasks, the mean over the tasks of that. `dice`: mean over the
+    structures of Dice over all voxels.
 
     A structure that neither occurs nor is found does not enter the mean, nor do voxels in which a
     structure is found that the labels of their scan cannot tell from background.
@@ -24,6 +28,19 @@ class Watched(NamedTuple):
 
     loss: float
     dice: float
+
+
+class Part(NamedTuple):
+    """Samples that go into batches together: of one data set and task, and asked the same.
+
+    structures: class ids of the task, in the order of its bits; asked: those of them for which the
+    cases can answer; both None in a cohort without tasks.
+    """
+
+    dataset: str
+    task: str
+    structures: tuple[int, ...] | None
+    asked: tuple[int, ...] | None
 
 
 @torch.no_grad()
@@ -35,49 +52,77 @@ def validate(
     group: Group,
     device: torch.device,
     autocast: contextlib.AbstractContextManager,
+    tasks: Mapping[str, Sequence[int]] | None = None,
+    overlapping: bool = False,
 ) -> Watched:
     """Loss (of the arm's own labels) and Dice (against the full labels) of all `samples`.
 
-    A batch is of one data set, and the processes of the group take turns at the batches: so a
-    batch, and with it a loss that is no mean over samples, is the same for any number of them.
+    A batch is of one data set and task, and the processes of the group take turns at the batches:
+    so a batch, and with it a loss that is no mean over samples, is the same for any number of them.
+    tasks: task -> class ids, those of the run; where there are some, the method is asked for the
+    structures of the batch's task. overlapping: labels are bit masks over these, and a structure is
+    found where its own probability is at least 0.5 (see `inference.predict`).
     """
     memory_format = memory_format_of(network)
     network.eval()
-    datasets = _by_dataset(samples)
+    parts = _parts(samples, tasks or {})
     batches = [
-        (number, draws[i : i + batch_size])
-        for number, draws in enumerate(datasets)
+        (part, draws[i : i + batch_size])
+        for part, draws in parts.items()
         for i in range(0, len(draws), batch_size)
     ]
-    totals = torch.zeros(len(datasets), dtype=torch.float64, device=device)
-    pairs = torch.zeros(method.classes, method.classes, dtype=torch.float64, device=device)
-    for number, part in batches[group.rank :: group.size]:
-        batch = samples.batch(part).to(device, memory_format)
+    numbers = {part: number for number, part in enumerate(parts)}
+    totals = torch.zeros(len(parts), dtype=torch.float64, device=device)
+    voxels = torch.zeros(2, method.classes, dtype=torch.float64, device=device)
+    for part, draws in batches[group.rank :: group.size]:
+        batch = samples.batch(draws).to(device, memory_format)
         with autocast:
             logits = network(batch.images)
-        totals[number] += method.loss(logits, batch.codes, batch.sets).detach() * len(part)
-        found = method.probabilities(logits).argmax(dim=1)
-        true = samples.labels(part).to(device)
-        unknown = samples.undeclared(part, method.classes).to(device)
-        found = torch.where((true == 0) & _looked_up(unknown, found), 0, found)
-        pairs += _confusion(true, found, method.classes)
+        loss = method.loss(logits, batch.codes, batch.sets).detach()
+        totals[numbers[part]] += loss * len(draws)
+        method.ask(part.asked)
+        chances = method.probabilities(logits)
+        method.ask(None)
+        true = samples.labels(draws).to(device)
+        if overlapping:
+            voxels += _voxels_of_bits(chances, true, part)
+        else:
+            unknown = samples.undeclared(draws, method.classes).to(device)
+            voxels += _voxels_of_ids(chances.argmax(dim=1), true, unknown)
     network.train()
     group.sum(totals)
-    group.sum(pairs)
-    voxels = (pairs.sum(0) + pairs.sum(1))[1:]
-    dice = 2 * pairs.diag()[1:] / voxels.clamp(min=1)
-    loss = totals.cpu() / torch.tensor([len(draws) for draws in datasets])
+    group.sum(voxels)
+    common, both = voxels[:, 1:]
+    dice = 2 * common / both.clamp(min=1)
     # At least one, so that the mean is a number even where nothing occurs and nothing is found.
-    mean_dice = dice.sum() / (voxels > 0).sum().clamp(min=1)
-    return Watched(loss.mean().item(), mean_dice.item())
+    mean_dice = dice.sum() / (both > 0).sum().clamp(min=1)
+    return Watched(_mean_loss(parts, totals.tolist()), mean_dice.item())
 
 
-def _by_dataset(samples: Samples) -> list[list[Draw]]:
-    """All samples, data set by data set, in the order in which the cases come."""
-    found: dict[str, list[Draw]] = {}
+def _parts(samples: Samples, tasks: Mapping[str, Sequence[int]]) -> dict[Part, list[Draw]]:
+    """All samples, part by part, in the order in which the cases come."""
+    found: dict[Part, list[Draw]] = {}
     for draw in samples.every():
-        found.setdefault(samples.cases[draw.case].dataset, []).append(draw)
-    return list(found.values())
+        case = samples.cases[draw.case]
+        structures = asked = None
+        if tasks:
+            structures = tuple(tasks[case.task])
+            asked = tuple(c for c in structures if c not in case.undeclared)
+        found.setdefault(Part(case.dataset, case.task, structures, asked), []).append(draw)
+    return found
+
+
+def _mean_loss(parts: Mapping[Part, Sequence[Draw]], totals: Sequence[float]) -> float:
+    """Mean over tasks of the mean over their data sets of the mean over the samples of these."""
+    samples: Counter[tuple[str, str]] = Counter()
+    for part, draws in parts.items():
+        samples[part.task, part.dataset] += len(draws)
+    datasets = Counter(task for task, _ in samples)
+    shares = (
+        total / samples[part.task, part.dataset] / datasets[part.task]
+        for part, total in zip(parts, totals, strict=True)
+    )
+    return sum(shares) / len(datasets)
 
 
 def memory_format_of(network: nn.Module) -> torch.memory_format:
@@ -90,7 +135,26 @@ def _looked_up(table: Tensor, ids: Tensor) -> Tensor:
     return table.gather(1, ids.flatten(1)).view(ids.shape)
 
 
-def _confusion(true: Tensor, found: Tensor, classes: int) -> Tensor:
-    """Voxels (true class, found class) of two tensors of class ids."""
-    counts = (true.long() * classes + found).flatten().bincount(minlength=classes**2)
-    return counts.view(classes, classes)
+def _voxels_of_ids(found: Tensor, true: Tensor, unknown: Tensor) -> Tensor:
+    """For every class the voxels where both have it, and the sum of those of each: (2, C) float64.
+
+    found, true: class ids (B, *space); unknown: bool (B, C), see `Samples.undeclared`.
+    """
+    found = torch.where((true == 0) & _looked_up(unknown, found), 0, found)
+    classes = unknown.shape[1]
+    agreed = true[true == found]
+    common, drawn, predicted = (
+        ids.long().flatten().bincount(minlength=classes) for ids in (agreed, true, found)
+    )
+    return torch.stack([common, drawn + predicted]).double()
+
+
+def _voxels_of_bits(chances: Tensor, true: Tensor, part: Part) -> Tensor:
+    """As `_voxels_of_ids`, of what was asked; chances (B, C, *space), true: bits (B, *space)."""
+    voxels = torch.zeros(2, chances.shape[1], dtype=torch.float64, device=chances.device)
+    for k, c in enumerate(part.structures):
+        if c in part.asked:
+            found, drawn = chances[:, c] >= FOUND, (true >> k) % 2 == 1
+            voxels[0, c] = (found & drawn).sum()
+            voxels[1, c] = found.sum() + drawn.sum()
+    return voxels

@@ -11,6 +11,7 @@ from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.inference import predict
 from piecemeal.methods._base import TaskConditioned
+from piecemeal.methods.dodnet_tasks import DoDNetTasks
 from piecemeal.training.cases import load_cases
 from piecemeal.training.data import Samples
 from piecemeal.training.window import Window
@@ -41,9 +42,13 @@ def slices(cohort, annotation: str):
 def network_for(method) -> torch.nn.Module:
     """As the method wants it built; one that is told its task where it needs to be."""
     torch.manual_seed(0)
-    if isinstance(method, TaskConditioned):
+    if isinstance(method, TaskConditioned | DoDNetTasks):
         options = {"tasks": len(method.tasks), "width": 4, "dimensions": 2}
-        return method.build(lambda logits: networks.build("dodnet", 1, logits, **options))
+
+        def told(logits: int, **more) -> torch.nn.Module:
+            return networks.build("dodnet", 1, logits, **(options | more))
+
+        return method.build(told)
     options = {"width": 2, "padding": "same"}
     return method.build(lambda logits: networks.build("baumgartner_unet", 1, logits, **options))
 

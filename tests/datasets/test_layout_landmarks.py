@@ -81,6 +81,19 @@ def test_the_later_of_labels_wins(write):
     assert scan.labels[4, 6, 2] == 1
 
 
+def test_landmarks_between_the_middles_of_large_voxels_are_drawn(write, tmp_path):
+    root = write({"tibia": [world(0, 0, 0)]})
+    coarse = AFFINE * [10, 10, 10, 1]
+    volume = np.zeros(SHAPE, np.int16)
+    nib.save(nib.Nifti1Image(volume, coarse), root / "subject001" / "ct.nii.gz")
+    ends = [(coarse @ [*index, 1])[:3].tolist() for index in ([2.4, 3.4, 1.4], [2.4, 3.4, 6.4])]
+    points = {"eye": ends, "nasion": [(coarse @ [8.6, 8.6, 8.6, 1])[:3].tolist()]}
+    (root / "subject001" / "landmarks.json").write_text(json.dumps(points))
+    scan = read(root)
+    assert (scan.labels == 1).nonzero()[0].tolist() == [1, 2, 3, 4, 5, 6]
+    assert np.argwhere(scan.labels == 3).tolist() == [[9, 9, 9]]
+
+
 @pytest.mark.parametrize("landmarks", [{}, {"eye": []}])
 def test_a_missing_landmark_is_absent(write, landmarks):
     scan = read(write({"tibia": [world(5, 6, 4)]} | landmarks))

@@ -299,6 +299,16 @@ def test_structures_of_other_tasks_are_unknown_unless_all_are_known(
             assert case.undeclared == (2, 3)
 
 
+def test_only_the_tasks_asked_for_are_annotated(tmp_path, store, arguments):
+    prepare(store, **arguments)
+    complete = {"kind": "complete"}
+    halves = {1: complete, 2: complete}
+    every = annotate(tmp_path / "a", store, NAMES, halves)
+    some = annotate(tmp_path / "b", store, NAMES, halves, tasks=["liver", "pelvis"])
+    assert set(every["task"]) > set(some["task"]) == {"pelvis"}
+    assert len(some) == (every["task"] == "pelvis").sum()
+
+
 @pytest.fixture(scope="module")
 def anatomy(tmp_path_factory) -> SimpleNamespace:
     """The cohort of Anand et al. (2024) on small phantoms: its table and its configuration."""

@@ -14,6 +14,7 @@ from piecemeal.datasets.grid import Geometry, resample_from_grid
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.errors import InputError
 from piecemeal.inference import ForwardPasses, predict, warm_up
+from piecemeal.methods._base import Method
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,6 +141,64 @@ def test_class_ids_are_those_of_the_resampled_probabilities(slac, planes, spacin
     assert outside.any()
     np.testing.assert_array_equal(prediction[clear], expected.argmax(axis=0)[clear])
     assert not prediction[outside].any()
+
+
+OVERLAPPING = {"overlapping": True, "tasks": {"hip": [2, 1], "foot": [3]}}
+OVERLAPPING |= {"structures": ["shaft", "head", "toe"]}
+
+
+def of_task(task, image, declared=("shaft", "head")):
+    """A scan of `in_memory` that shows a task."""
+    scan = in_memory(image)
+    scan.record = {"task": task, "declared": list(declared)}
+    scan.folder = Path(f"legs/scan1_{task}")
+    return scan
+
+
+class Independent(Method):
+    """The channels of the network are the chances of the classes; keeps what it was asked."""
+
+    def loss(self, logits, codes, sets):
+        raise NotImplementedError
+
+    def ask(self, structures):
+        self.asked = structures
+
+    def probabilities(self, logits):
+        return logits
+
+
+def test_structures_that_overlap_are_found_one_by_one():
+    """The head, bit 0, in the right half, the shaft, bit 1, in the lower; both where they meet."""
+
+    class Halves(Threshold):
+        def forward(self, images):
+            right, low = (torch.arange(4) >= 2).float(), (torch.arange(4) >= 2)[:, None].float()
+            chances = torch.ones(len(images), 4, 4, 4) * 0.5
+            chances[:, 1], chances[:, 2] = low * 0.5, right * 0.9
+            return chances
+
+    method = Independent(4)
+    scan = of_task("hip", np.zeros((1, 4, 4), np.float32))
+    found = predict(method, Halves(), scan, OVERLAPPING)
+    assert found.dtype == np.uint8
+    assert found[0].tolist() == [[0, 0, 1, 1]] * 2 + [[2, 2, 3, 3]] * 2
+    assert method.asked == [1, 2]
+
+
+def test_oracle_and_background_know_bits():
+    """All values of two bits."""
+    labels = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    scan = of_task("hip", labels)
+    scan.labels = labels
+    assert (predict(methods.load("oracle", 4), None, scan, OVERLAPPING) == labels).all()
+    assert not predict(methods.load("background", 4), None, scan, OVERLAPPING).any()
+
+
+def test_bits_of_a_task_that_the_run_does_not_know_are_refused():
+    scan = of_task("knee", np.zeros((1, 4, 4), np.float32))
+    with pytest.raises(InputError, match=r"scan1_knee/scan\.json: task is 'knee', .*'hip', 'foot'"):
+        predict(Independent(4), Threshold(), scan, OVERLAPPING)
 
 
 def test_no_gradient_is_kept(slac):

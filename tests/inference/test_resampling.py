@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from piecemeal.bitmasks import bit
 from piecemeal.datasets.grid import Geometry, resample_from_grid
 from piecemeal.inference.resampling import ToNative
 
@@ -89,6 +90,22 @@ def test_the_likelier_class_is_taken_between_the_slices():
     assert ids[:, 0].tolist() == [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0], [0, 0]]
 
 
+def test_bits_are_set_from_one_half_on():
+    """Grid slices say class 0, then class 1; a quarter and three quarters lie between them."""
+    volume = torch.from_numpy(slices(0, 1)).transpose(0, 1)
+    bits = ToNative(of_slices(6, 2, 2, 4), CPU)(volume, [1, 0])
+    assert bits.dtype == torch.uint8
+    assert bits[:, 0, 0].tolist() == [0, 1, 1, 2, 2, 0]
+    volume = torch.tensor([0.5, 0.4999, 0.5, 1]).view(1, 4, 1, 1).expand(1, 4, 1, 2)
+    assert ToNative(of_slices(1, 2, 1, 2), CPU)(volume, [0, 1, 2]).tolist() == [[[5, 5]]]
+
+
+def test_eight_structures_may_be_in_one_voxel():
+    volume = torch.ones(1, 9, 1, 2)
+    bits = ToNative(of_slices(1, 2, 1, 2), CPU)(volume, range(1, 9))
+    assert bits.tolist() == [[[255, 255]]]
+
+
 def test_a_scan_that_falls_between_the_grid_pixels():
     there = of_plane((2, 2), (100, 100), 1, 4)
     assert native_plane(np.ones((2, 4, 4), np.float32), there).sum() == 0
@@ -135,6 +152,10 @@ def agree(volume, there):
     ids = ToNative(there, CPU)(torch.from_numpy(volume).transpose(0, 1)).numpy()
     np.testing.assert_array_equal(ids[clear], expected.argmax(0)[clear])
     assert not ids[outside].any()
+    bits = ToNative(there, CPU)(torch.from_numpy(volume).transpose(0, 1), [2, 1]).numpy()
+    for k, c in enumerate([2, 1]):
+        clear = abs(expected[c] - 0.5) > 2e-5
+        np.testing.assert_array_equal(bit(bits, k)[clear], (expected[c] >= 0.5)[clear])
 
 
 @given(SHAPES)

@@ -30,7 +30,7 @@ def number(text: str) -> int:
 
 
 def test_the_page_has_counts():
-    assert len(rows()) == 12
+    assert len(rows()) == 13
 
 
 @pytest.mark.parametrize(("name", "images", "logits", "options", "weights"), rows())
@@ -38,3 +38,10 @@ def test_a_network_has_as_many_weights_as_the_page_says(name, images, logits, op
     with torch.device("meta"):
         network = networks.build(name, images, logits, **options)
     assert sum(p.numel() for p in network.parameters()) == weights
+
+
+def test_what_label_sharing_saves_is_what_the_page_says():
+    """The 6 outputs of label sharing beside the 15 of a channel for each structure."""
+    weights = {row[2]: row[4] for row in rows() if row[0] == "nnunet" and row[3] == {}}
+    (said,) = re.findall(r"That is ([\d.]+) % of the weights", PAGE.read_text("utf-8"))
+    assert float(said) == round(100 * (1 - weights[6] / weights[15]), 2)

@@ -48,8 +48,8 @@ def test_results_without_their_data_prove_nothing(tmp_path):
 
 
 SCAN = {
-    **{"dataset": "acdc", "case": "007", "phase": "", "diagonal_mm": 412.3, "seconds": 0.5},
-    "forward_passes": 10,
+    **{"dataset": "acdc", "case": "007", "phase": "", "task": ""},
+    **{"diagonal_mm": 412.3, "seconds": 0.5, "forward_passes": 10},
 }
 
 
@@ -60,7 +60,7 @@ def scored(tmp_path):
     def write(**record):
         folder = tmp_path / RUN
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "scores.csv").write_text("dataset,case,phase,dice\nacdc,007,,0.5\n")
+        (folder / "scores.csv").write_text("dataset,case,phase,task,dice\nacdc,007,,,0.5\n")
         content = {"scoring": "new", "rows": 1, "scans": [SCAN]} | record
         (folder / "scores.json").write_text(json.dumps(content))
         return {"arm": "slac", "run": RUN, "scoring": "new"}
@@ -72,7 +72,7 @@ def test_scores_carry_arm_and_what_belongs_to_their_scan(tmp_path, scored):
     other = SCAN | {"case": "008", "diagonal_mm": 1.0, "forward_passes": 1}
     (row,) = read_scores(tmp_path, [scored(scans=[other, SCAN])], COHORTS).to_dict("records")
     assert row == {
-        **{"dataset": "acdc", "case": "007", "phase": "", "dice": 0.5},
+        **{"dataset": "acdc", "case": "007", "phase": "", "task": "", "dice": 0.5},
         **{"diagonal_mm": 412.3, "forward_passes": 10},
         **{"arm": "slac", "postprocessing": "as predicted"},
     }
@@ -81,7 +81,7 @@ def test_scores_carry_arm_and_what_belongs_to_their_scan(tmp_path, scored):
 def test_unprocessed_scores_carry_it_too(tmp_path, scored):
     entry = scored()
     (tmp_path / RUN / "scores_unprocessed.csv").write_text(
-        "dataset,case,phase,dice\nacdc,007,,0.4\n"
+        "dataset,case,phase,task,dice\nacdc,007,,,0.4\n"
     )
     rows = read_scores(tmp_path, [entry], {"heart": {"treatment": "largest component"}})
     assert rows["postprocessing"].tolist() == ["largest component", "as predicted"]
@@ -92,9 +92,20 @@ def test_phases_of_a_case_are_told_apart(tmp_path, scored):
     phases = [SCAN | {"phase": p, "diagonal_mm": d} for p, d in (("ES", 2.0), ("ED", 1.0))]
     entry = scored(scans=phases)
     (tmp_path / RUN / "scores.csv").write_text(
-        "dataset,case,phase,dice\nacdc,007,ED,0.5\nacdc,007,ES,0.6\n"
+        "dataset,case,phase,task,dice\nacdc,007,ED,,0.5\nacdc,007,ES,,0.6\n"
     )
     rows = read_scores(tmp_path, [entry], COHORTS)
+    assert rows["diagonal_mm"].tolist() == [1.0, 2.0]
+
+
+def test_parts_of_a_scan_are_told_apart_by_their_task(tmp_path, scored):
+    """Tasks are text, whatever they look like."""
+    entry = scored(scans=[SCAN | {"task": t, "diagonal_mm": d} for t, d in (("02", 2.0), ("1", 1))])
+    (tmp_path / RUN / "scores.csv").write_text(
+        "dataset,case,phase,task,dice\nacdc,007,,1,0.5\nacdc,007,,02,0.6\n"
+    )
+    rows = read_scores(tmp_path, [entry], COHORTS)
+    assert rows["task"].tolist() == ["1", "02"]
     assert rows["diagonal_mm"].tolist() == [1.0, 2.0]
 
 
@@ -110,6 +121,7 @@ def test_scores_of_another_scoring_are_refused(tmp_path, scored):
         (None, r"scores\.json: expected 'scans'.*delete scores\.csv.*start again"),
         ([], r"scores\.json: expected 'scans'"),
         ([{"dataset": "acdc", "case": "007", "phase": ""}], r"expected 'scans'.*diagonal_mm"),
+        ([{k: v for k, v in SCAN.items() if k != "task"}], r"expected 'scans'.*phase, task"),
         ([SCAN | {"case": "008"}], r"scores\.csv: .*'007'.*not among the scans.*start again"),
         ([SCAN | {"phase": "ED"}], r"scores\.csv: .*'007'.*not among the scans"),
     ],
@@ -127,7 +139,7 @@ def test_a_record_of_an_older_scoring_has_no_scans(tmp_path, scored):
 
 
 def slices(structure, processed, hd, **changes):
-    identity = {key: SCAN[key] for key in ("dataset", "case", "phase")}
+    identity = {key: SCAN[key] for key in ("dataset", "case", "phase", "task")}
     measures = {"structure": structure, "processed": processed, "hd_slice_px": hd}
     return identity | measures | {"slices": 5, "left_out": 2} | changes
 
@@ -142,7 +154,7 @@ def sliced(tmp_path, scored):
         scans = [SCAN | {"slice_diagonal_px": 362.0}]
         entry = scored(**{"scans": scans, "slices": entries} | record)
         for name in ("scores.csv", "scores_unprocessed.csv"):
-            text = "dataset,case,phase,structure\nacdc,007,,a\nacdc,007,,b\n"
+            text = "dataset,case,phase,task,structure\nacdc,007,,,a\nacdc,007,,,b\n"
             (tmp_path / RUN / name).write_text(text)
         return entry
 
@@ -200,7 +212,7 @@ def test_histories_say_which_step_was_kept(tmp_path):
 def test_training_time_is_read_once_an_arm(tmp_path):
     folder = tmp_path / RUN
     folder.mkdir(parents=True)
-    about = {"cohort": "heart", "seed": 3}
+    about = {"cohort": "heart", "seed": 3, "training_seconds": 120.0, "parameters": 7}
     entries = [{"arm": arm, "run": RUN} for arm in ("slac", "slac again")]
     for minutes, expected in ((1.5, 1.5), (None, np.nan)):
         (folder / "run.json").write_text(json.dumps(about | {"minutes_per_epoch": minutes}))
@@ -209,3 +221,13 @@ def test_training_time_is_read_once_an_arm(tmp_path):
         assert rows["arm"].tolist() == ["slac", "slac again"]
         assert rows.loc[0, ["cohort", "seed"]].tolist() == ["heart", 3]
         np.testing.assert_equal(rows["minutes_per_epoch"].to_numpy(), [expected, expected])
+        np.testing.assert_equal(rows["training_minutes"][0], 2.0 if minutes else np.nan)
+        assert rows.loc[0, ["parameters", "tasks"]].tolist() == [7, 1]
+
+
+def test_the_tasks_of_a_run_are_counted(tmp_path):
+    folder = tmp_path / RUN
+    folder.mkdir(parents=True)
+    about = {"cohort": "anatomy", "seed": 0, "config": {"tasks": {"chest": [1], "head": [2, 3]}}}
+    (folder / "run.json").write_text(json.dumps(about))
+    assert read_training(tmp_path, [{"arm": "shared", "run": RUN}])["tasks"].tolist() == [2]

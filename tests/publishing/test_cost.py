@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piecemeal.publishing.cost import in_words
 from piecemeal.publishing.footers import Circumstances
 from piecemeal.publishing.formats import to_latex, to_markdown
 from piecemeal.publishing.printed import NONE, lay_out
 from piecemeal.publishing.ranks import COLUMNS as RANKS
 from piecemeal.publishing.ranks import build_ranks
 from piecemeal.publishing.tables import TRAINING, build_table
-from piecemeal.table_specs import Table
+from piecemeal.table_specs import Speed, Table
 
 SPEED = [
     {"name": "Tr.", "measure": "minutes_per_epoch", "unit": "min/epoch", "decimals": 2},
@@ -41,8 +42,10 @@ def timed(scores):
 @pytest.fixture
 def training():
     rows = [
-        *(("cardiac", "a", 0, 2.0), ("cardiac", "a", 1, 3.0), ("cardiac", "b_1", 0, np.nan)),
-        ("thigh", "a", 0, 100.0),
+        ("cardiac", "a", 0, 2.0, 20.0, 3 * 2**18, 3),
+        ("cardiac", "a", 1, 3.0, 40.0, 3 * 2**18, 3),
+        ("cardiac", "b_1", 0, np.nan, np.nan, np.nan, 1),
+        ("thigh", "a", 0, 100.0, 1000.0, 7, 1),
     ]
     return pd.DataFrame(rows, columns=TRAINING)
 
@@ -73,6 +76,41 @@ def test_an_untrained_arm_has_no_training_time(built):
     row = built.loc["b_1", "Tr."]
     assert np.isnan(row["mean"])
     assert (row["n_seeds"], row["status"]) == (0, "no training time recorded")
+
+
+def test_time_and_size_of_a_run(costs, timed, unpublished, training):
+    """Arm a: 3 * 2^18 parameters for 3 tasks; its second run took twice as long."""
+    measures = {"training_minutes": 1, "parameters": 0, "parameters_per_task": 0, "weights_mib": 2}
+    speed = [
+        {"name": measure, "measure": measure, "unit": "1", "decimals": decimals}
+        for measure, decimals in measures.items()
+    ]
+    spec = Table.model_validate(costs.model_dump(mode="json") | {"speed": speed})
+    rows = build_table(spec, timed, unpublished, None, training).set_index(["method", "metric"])
+    assert rows.loc["a", list(measures), :]["mean"].tolist() == [30, 3 * 2**18, 2**18, 3]
+    assert rows.loc["a", "training_minutes"]["std"] == 10
+    assert rows.loc["a", list(measures)[1:], :]["std"].isna().all()
+    assert (rows.loc["a"]["n_seeds"] == 2).all()
+    assert set(rows.loc["b_1"]["status"]) == {"no training time recorded", "no size recorded"}
+    circumstances = Circumstances("demo", {"cardiac": "phantom"})
+    printed = lay_out(spec, rows.reset_index(), unpublished, circumstances)
+    cells = printed.halves[0].blocks[0].rows[0].cells
+    said = [(cell.mean, cell.std) for cell in cells]
+    assert said == [("30.0", "(10.0)"), ("786432", ""), ("262144", ""), ("3.00", "")]
+    assert "at 4 bytes each. Times depend" in dict(printed.footer)["Cost"]
+
+
+def test_of_sizes_alone_the_footer_says_nothing_of_times():
+    speed = Speed(name="size", measure="parameters", unit="1", decimals=0)
+    assert "Times" not in in_words([speed])
+
+
+def test_parts_of_a_scan_are_predicted_one_by_one(costs, timed, unpublished, training):
+    """Every scan has a second task, whose prediction takes 100 passes."""
+    other = timed.assign(task="head", forward_passes=100)
+    both = pd.concat([timed.assign(task="chest"), other], ignore_index=True)
+    rows = build_table(costs, both, unpublished, None, training).set_index(["method", "metric"])
+    assert rows.loc["a", "passes"]["mean"] == (10 + 8 + 100 + 100) / 4
 
 
 def test_testing_time_is_over_cases_of_the_mean_over_phases_and_seeds(built):

@@ -11,7 +11,7 @@ import torch
 from piecemeal import methods, networks
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
-from piecemeal.papers import CaseScores, FiguresFile
+from piecemeal.figure_specs import FiguresFile, TableFigure
 from piecemeal.publishing.drawing import draw
 from piecemeal.publishing.trained import middle_scans
 from piecemeal.table_specs import Table
@@ -23,6 +23,7 @@ VIEWS = {"kind": "views", "arm": "mos", "cohort": "blocks"}
 ATTENTION = {"kind": "attention", "arms": {"fan": "FAN", "mos": "MOS"}, "cohort": "blocks"}
 NOTED = {"kind": "noted_curves", "arms": {"mos": "MOS", "fan": "FAN"}, "cohorts": ["blocks"]}
 NOTED |= {"columns": {"accepted": "accepted", "threshold": "threshold"}}
+LEARNED = {"channels": {"1": 1, "2": 1}, "relative_sizes": {"1": 1.0, "2": 1.0}, "grown": 0}
 
 
 TABLE = Table.model_validate(
@@ -47,7 +48,7 @@ def settings_of(arm, options):
         **{"implementation": IMPLEMENTATIONS[arm], "classes": 3, "method_options": options},
         **{"network": "pipo_fan", "network_options": {"width": 2}, "method": arm},
         **{"input": {"kind": "slices", "neighbours": 1, "crop": 0.75}},
-        "structures": ["left", "right"],
+        **{"structures": ["left", "right"], "tasks": {"one": [1], "other": [2]}},
     }
 
 
@@ -61,14 +62,16 @@ def leave_run(folder, arm, prepared, options):
     torch.save(network.state_dict(), folder / "weights.pt")
     sources = {"blocks": {"phantom": True, "source": "phantom"}}
     record = {"config": settings, "cohort": "blocks", "data_sources": sources, "best_step": 2}
+    record["learned"] = LEARNED if arm == "mos" else {}
     (folder / "run.json").write_text(json.dumps(record))
     history = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], "validation_loss": [None, 1.0]})
     if arm == "mos":
         history = history.assign(accepted=[0.5, 0.75], threshold=0.7)
     history.to_csv(folder / "history.csv", index=False)
     cases = read_cases(prepared)
-    tested = cases[cases["split"] == "test"][["dataset", "case", "phase"]]
-    rows = tested.assign(cohort="blocks", structure="left", status="ok", dice=[0.5, 0.75])
+    tested = cases[cases["split"] == "test"][["dataset", "case", "phase", "task"]]
+    rows = tested.assign(cohort="blocks", seed=0, structure="left", status="ok")
+    rows = rows.assign(dice=[0.5, 0.75])
     rows.to_csv(folder / "scores.csv", index=False)
     for case in tested.itertuples():
         path = folder / "predictions" / case.dataset / f"{case.case}.nii.gz"
@@ -89,6 +92,7 @@ def drawn(tmp_path, cohort):
         for arm, run in runs.items():
             leave_run(tmp_path / run, arm, cohort.prepared, (options or {}).get(arm, {}))
         about = {"title": "the blocks", "structures": ["left", "right"]}
+        about |= {"tasks": {}, "overlapping": False}
         about |= {"shortened": [], "training": ""}
         given = {
             "runs": [{"arm": arm, "run": run, "scoring": "s"} for arm, run in runs.items()],
@@ -97,7 +101,7 @@ def drawn(tmp_path, cohort):
             "datasets": {"blocks": "Blocks Challenge", "others": "never scored"},
             "networks": runs,
         }
-        table = TABLE if isinstance(spec, CaseScores) else None
+        table = TABLE if isinstance(spec, TableFigure) else None
         return draw(spec, table, given, tmp_path, {"blocks": cohort.prepared})
 
     return of
@@ -149,7 +153,10 @@ BOTH = {"arms": {"mos": "MOS", "fan": "FAN"}}
 CURVES = BOTH | {"kind": "training_curves", "cohorts": ["blocks"]}
 CASES = BOTH | {"kind": "case_scores", "table": "t", "metric": "DSC"}
 EXAMPLES = BOTH | {"kind": "qualitative", "cohorts": ["blocks"]}
-KINDS = [VIEWS, ATTENTION, NOTED, CURVES, CASES, EXAMPLES]
+GROUPS = CASES | {"kind": "structure_scores"}
+STAGES = {"kind": "stages", "table": "t", "metric": "DSC", "orders": {"one": BOTH["arms"]}}
+SHARING = BOTH | {"kind": "sharing", "cohort": "blocks"}
+KINDS = [VIEWS, ATTENTION, NOTED, CURVES, CASES, EXAMPLES, GROUPS, STAGES, SHARING]
 
 
 @pytest.mark.parametrize("figure", KINDS, ids=lambda f: f["kind"])
@@ -162,9 +169,12 @@ def test_a_cohort_that_is_not_run_says_why(drawn, figure):
 @pytest.mark.parametrize("figure", KINDS, ids=lambda f: f["kind"])
 def test_a_figure_of_arms_that_were_all_left_out_says_so(drawn, figure):
     arms = {"arm": "mos"} if figure is VIEWS else {"arms": {"mos": "MOS"}}
+    if figure is STAGES:
+        arms = {"orders": {"one": {"mos": "MOS", "pip": "PIP"}}}
     shown = drawn(figure | arms, ran=["fan"])
     assert not shown.axes
-    assert "the blocks: mos left out at this scale" in texts(shown)
+    which = "mos, pip" if figure is STAGES else "mos"
+    assert f"the blocks: {which} left out at this scale" in texts(shown)
 
 
 def test_curves_are_of_the_arms_that_ran(drawn):
@@ -194,6 +204,48 @@ def test_examples_are_those_of_the_arms_that_ran(drawn):
     assert len(figure.axes) == 2
     assert {"ground truth", "FAN"} <= texts(figure)
     assert "MOS" not in texts(figure)
+
+
+def test_what_was_left_out_is_in_the_note(drawn):
+    for figure in (CURVES, CASES, EXAMPLES, GROUPS, SHARING):
+        note = "Scale smoke, built-in phantoms; left out at this scale: MOS"
+        assert note in texts(drawn(figure, ran=["fan"]))
+    many = {"arms": {arm: arm.upper() for arm in ("fan", "a", "b", "c", "d")}}
+    note = "Scale smoke, built-in phantoms; left out at this scale: 4 arms"
+    assert note in texts(drawn(CURVES | many, ran=["fan"]))
+
+
+def test_groups_are_of_the_arms_that_ran(drawn):
+    (axes,) = drawn(GROUPS).axes
+    assert [len(dots.get_offsets()) for dots in axes.collections] == [2, 2]
+    means = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert means == pytest.approx([0.625, 0.625])
+    (axes,) = drawn(GROUPS, ran=["fan"]).axes
+    assert [len(dots.get_offsets()) for dots in axes.collections] == [2]
+
+
+def test_a_stage_that_was_left_out_says_so(drawn):
+    (axes,) = drawn(STAGES, ran=["fan"]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["MOS\n(not run)", "FAN"]
+
+
+def test_sharing_is_what_the_first_run_of_an_arm_learned(drawn):
+    first, second = drawn(SHARING).axes
+    words = [text.get_text() for text in first.texts]
+    assert words == ["one", "other", "channel 1", "left\n100 %", "right\n100 %"]
+    assert [text.get_text() for text in second.texts] == ["shares no channels"]
+
+
+def test_without_arms_images_and_references_are_shown(drawn):
+    figure = drawn(EXAMPLES | {"arms": {}})
+    assert {"image", "ground truth", "the blocks"} <= texts(figure)
+    assert len(figure.axes) == 2
+
+
+def test_without_arms_a_cohort_that_is_not_run_says_why(drawn):
+    shown = drawn(EXAMPLES | {"arms": {}}, not_run="private data, phantom only")
+    assert not shown.axes
+    assert "the blocks: private data, phantom only" in texts(shown)
 
 
 def test_curves_mark_the_step_that_was_kept(drawn):

@@ -1,85 +1,36 @@
+from dataclasses import replace
+
 import numpy as np
-import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 from piecemeal.publishing import style
-from piecemeal.publishing.examples import (
-    Panel,
-    example_slices,
-    largest_slice,
-    median_scan,
-    slice_dice,
-)
+from piecemeal.publishing.chosen import masks_of
+from piecemeal.publishing.examples import Panel, example_slices, slice_dice
 
 
-def test_median_scan_is_the_lower_middle_one():
-    scores = pd.DataFrame(
-        {
-            "dataset": "acdc",
-            "case": ["p1", "p2", "p3", "p4"] * 2,
-            "phase": [np.nan] * 8,
-            "arm": ["one"] * 4 + ["other"] * 4,
-            "status": ["ok"] * 7 + ["missed"],
-            # means over the two arms: 0.9, 0.6, 0.7, 0.2 (a miss is 0)
-            "dice": [0.9, 0.5, 0.7, 0.4, 0.9, 0.7, 0.7, np.nan],
-        }
-    )
-    assert median_scan(scores) == ("acdc", "p2", "")
-    assert median_scan(scores.sample(frac=1, random_state=1)) == ("acdc", "p2", "")
-
-
-def test_an_arm_of_many_seeds_counts_as_much_as_another():
-    scores = pd.DataFrame(
-        {
-            "dataset": "d",
-            "case": ["a", "b", "c"] * 4,
-            "phase": "",
-            "arm": ["many"] * 9 + ["one"] * 3,
-            "status": "ok",
-            # Arms alike: 0.55, 0.35, 0.5; seeds alike: 0.375, 0.475, 0.5.
-            "dice": [0.2, 0.6, 0.5] * 3 + [0.9, 0.1, 0.5],
-        }
-    )
-    assert median_scan(scores) == ("d", "c", "")
-
-
-def test_equal_scans_go_by_name():
-    scores = pd.DataFrame(
-        {
-            "dataset": "d",
-            "case": ["b", "a", "c"],
-            "phase": "",
-            "arm": "one",
-            "status": "ok",
-            "dice": 0.5,
-        }
-    )
-    assert median_scan(scores) == ("d", "b", "")
-
-
-def test_largest_slice_is_the_first_of_equals():
-    reference = np.zeros((4, 3, 3), dtype=np.uint8)
-    reference[1, 0, :2] = 1
-    reference[3, 0, :2] = 2
-    assert largest_slice(reference) == 1
+def two(labels):
+    """Masks of classes 1 and 2."""
+    return masks_of(np.array(labels), [1, 2], False)
 
 
 def test_slice_dice_averages_the_structures_that_occur():
-    reference = np.array([[1, 1, 0, 2]])
-    prediction = np.array([[1, 0, 0, 2]])
+    reference = masks_of(np.array([[1, 1, 0, 2]]), [1, 2, 3], False)
+    prediction = masks_of(np.array([[1, 0, 0, 2]]), [1, 2, 3], False)
     # class 1: 2 * 1 / 3, class 2: 1, class 3 occurs nowhere
-    assert slice_dice(prediction, reference, [1, 2, 3]) == pytest.approx((2 / 3 + 1) / 2)
-    assert np.isnan(slice_dice(reference * 0, reference * 0, [1, 2, 3]))
+    assert slice_dice(prediction, reference, [0, 1, 2]) == pytest.approx((2 / 3 + 1) / 2)
+    assert np.isnan(slice_dice(reference & False, reference & False, [0, 1, 2]))
 
 
 @pytest.fixture
 def panel():
-    reference = np.zeros((40, 60), dtype=np.uint8)
-    reference[10:20, 20:40] = 1
-    reference[14:16, 24:30] = 2
+    labels = np.zeros((40, 60), dtype=np.uint8)
+    labels[10:20, 20:40] = 1
+    labels[14:16, 24:30] = 2
+    reference = two(labels)
     image = np.add.outer(np.arange(40.0), np.arange(60.0))
     predictions = {"a": reference, "b": np.zeros_like(reference)}
-    return Panel("heart_1", image, reference, predictions, ["RV $x", "LV"], (2.0, 1.0))
+    return Panel("heart_1", image, reference, predictions, ["RV $x", "LV"], (2.0, 1.0), [0, 1])
 
 
 def test_pictures_keep_their_proportions(panel):
@@ -116,9 +67,59 @@ def test_an_arm_that_was_not_run_on_an_anatomy_says_so(panel):
     assert len(figure.axes) == 3
 
 
+def test_an_arm_that_was_not_asked_has_a_dash(panel):
+    asked = replace(panel, predictions=panel.predictions | {"b": None})
+    figure = example_slices([asked], {"a": "A", "b": "B"})
+    assert [text.get_text() for text in figure.texts].count("\N{EN DASH}") == 1
+    assert len(figure.axes) == 2
+
+
+def test_without_arms_the_image_stands_beside_its_masks(panel):
+    figure = example_slices([replace(panel, predictions={})], {})
+    said = {text.get_text() for text in figure.texts}
+    assert {"image", "ground truth"} <= said
+    assert not any("Dice" in text for text in said)
+    opacity = [axes.images[1].get_array()[..., 3].max() for axes in figure.axes]
+    assert opacity == [0, 0.55]
+
+
+def test_a_projection_is_not_cropped(panel):
+    figure = example_slices([replace(panel, whole=True)], {"a": "A"})
+    assert figure.axes[0].images[0].get_array().shape == (40, 60)
+
+
+def test_where_structures_overlap_their_colours_mix(panel):
+    masks = np.zeros((2, 40, 60), bool)
+    masks[0, 10:30, 10:30] = masks[1, 20:35, 20:35] = True
+    both = replace(panel, reference=masks, predictions={}, whole=True)
+    (axes, *_) = example_slices([both], {"a": "A"}).axes
+    overlay = axes.images[1].get_array()
+    first, second = (np.array(to_rgb(style.PALETTE[i])) for i in (0, 1))
+    np.testing.assert_allclose(overlay[12, 12], (*first, 0.55))
+    np.testing.assert_allclose(overlay[32, 32], (*second, 0.55))
+    np.testing.assert_allclose(overlay[25, 25], (*(first + second) / 2, 0.55))
+    assert overlay[0, 0, 3] == 0
+    assert len(axes.collections) == 2  # an outline each
+
+
+def test_long_names_take_more_lines_of_the_legend(panel):
+    names = [f"a structure with a long name {number}" for number in range(5)]
+    masks = np.zeros((5, 40, 60), bool)
+    masks[:, 5:20, 5:20] = True
+    figure = example_slices([replace(panel, structures=names, reference=masks)] * 2, {})
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    boxes = [legend.get_window_extent(renderer) for legend in figure.legends]
+    boxes += [axes.get_window_extent(renderer) for axes in figure.axes]
+    for i, first in enumerate(boxes):
+        assert first.x0 >= 0
+        assert first.x1 <= figure.bbox.width
+        assert not any(first.overlaps(second) for second in boxes[i + 1 :])
+
+
 def test_an_empty_slice_is_drawn_whole(panel):
     empty = np.zeros_like(panel.reference)
-    nothing = Panel("heart", panel.image, empty, {"a": empty}, ["RV"], (1.0, 1.0))
+    nothing = replace(panel, reference=empty, predictions={"a": empty})
     figure = example_slices([nothing], {"a": "A"})
     assert figure.axes[0].images[0].get_array().shape == (40, 60)
 
@@ -133,8 +134,6 @@ def test_same_input_same_bytes(panel, tmp_path):
 
 
 def test_what_was_not_drawn_in_a_scan_is_not_judged():
-    reference = np.array([[1, 1, 0, 0]])
-    prediction = np.array([[1, 1, 2, 2]])
-    panel = Panel("heart", reference, reference, {}, ["RV", "LV"], (1.0, 1.0), ["RV"])
-    assert panel.judged == [1]
-    assert slice_dice(prediction, reference, panel.judged) == 1
+    reference, prediction = two([[1, 1, 0, 0]]), two([[1, 1, 2, 2]])
+    assert slice_dice(prediction, reference, [0]) == 1
+    assert slice_dice(prediction, reference, [0, 1]) == 0.5

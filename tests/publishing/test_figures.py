@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piecemeal.errors import InputError
 from piecemeal.publishing import figures, style
+from piecemeal.publishing.values import case_values, column_grids
 
 ARMS = {"a": "A", "b_1": "B_1"}
 
@@ -94,48 +94,8 @@ def test_a_figure_of_nothing_says_why():
     assert not figure.axes
 
 
-def test_case_values_are_means_over_seeds_with_misses_at_0(table, scores):
-    values = figures.case_values(table, "DSC", scores)
-    ed = values[values["column"] == "LV (ED)"].set_index(["arm", "case"])["value"]
-    assert ed["a", "acdc/p1"] == pytest.approx(0.85)
-    assert ed["b_1", "acdc/p2"] == 0
-
-
-def test_case_values_count_the_diagonal_for_a_missed_distance(table, scores):
-    values = figures.case_values(table, "HD", scores)
-    ed = values[values["column"] == "LV (ED)"].set_index(["arm", "case"])["value"]
-    assert ed["b_1"].to_dict() == {"acdc/p1": 2.0, "acdc/p2": 20.0, "acdc/p3": 9.0}
-    assert ed["a"].to_dict() == {"acdc/p1": 2.0, "acdc/p2": 4.0, "acdc/p3": 9.0}
-
-
-def test_case_values_leave_a_case_out_for_all_arms_where_the_table_does(table, scores):
-    values = figures.case_values(table.model_copy(update={"misses": "excluded"}), "HD", scores)
-    ed = values[values["column"] == "LV (ED)"]
-    assert set(zip(ed["arm"], ed["case"], strict=True)) == {
-        (arm, f"acdc/{case}") for arm in ("a", "b_1") for case in ("p1", "p3")
-    }
-
-
-def test_case_values_ask_for_the_diagonal_of_a_miss(table, scores):
-    with pytest.raises(InputError, match=r"no diagonal_mm.*start again"):
-        figures.case_values(table, "HD", scores.drop(columns="diagonal_mm"))
-
-
-def test_case_values_use_the_main_setting(table, scores):
-    kept = scores.assign(postprocessing="largest component", dice=1.0)
-    values = figures.case_values(table, "DSC", pd.concat([scores, kept]))
-    assert set(values.loc[values["arm"] == "a", "value"]) == {1.0}
-
-
-def test_case_values_are_of_the_seeds_that_all_arms_have_where_the_table_says_so(table, scores):
-    shared = table.model_copy(update={"shared_seeds": True})
-    values = figures.case_values(shared, "DSC", scores)
-    ed = values[values["column"] == "LV (ED)"].set_index(["arm", "case"])["value"]
-    assert ed["a", "acdc/p1"] == pytest.approx(0.8)
-
-
 def test_every_column_gets_a_panel_and_every_case_a_dot(table, scores):
-    values = figures.case_values(table, "DSC", scores)
+    values = case_values(column_grids(table, "DSC", scores))
     figure = figures.case_scores(values, ARMS, "Dice", "phantom")
     assert [axes.get_title() for axes in figure.axes] == ["LV (ED)", "LV (ES)"]
     for axes in figure.axes:
@@ -144,7 +104,7 @@ def test_every_column_gets_a_panel_and_every_case_a_dot(table, scores):
 
 
 def test_panels_wrap_after_four(table, scores):
-    values = figures.case_values(table, "DSC", scores)
+    values = case_values(column_grids(table, "DSC", scores))
     names = [f"structure {i}" for i in range(6)]
     many = pd.concat([values[values["column"] == "LV (ED)"].assign(column=n) for n in names])
     figure = figures.case_scores(many, ARMS, "Dice")
@@ -153,7 +113,7 @@ def test_panels_wrap_after_four(table, scores):
 
 
 def test_same_input_same_bytes(table, scores, histories, tmp_path):
-    values = figures.case_values(table, "DSC", scores)
+    values = case_values(column_grids(table, "DSC", scores))
     written = []
     for name in ("one", "two"):
         for kind, figure in {
@@ -170,7 +130,7 @@ def test_no_pyplot_and_no_changed_settings(table, scores):
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    figures.case_scores(figures.case_values(table, "DSC", scores), ARMS, "Dice")
+    figures.case_scores(case_values(column_grids(table, "DSC", scores)), ARMS, "Dice")
     assert dict(mpl.rcParams) == before
     assert "matplotlib.pyplot" not in vars(figures)
     assert not hasattr(sys.modules["piecemeal.publishing.style"], "plt")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from piecemeal.errors import InputError
-from piecemeal.papers import FiguresFile
+from piecemeal.figure_specs import FiguresFile
 from piecemeal.plan import Planner
 from piecemeal.publishing import parameters
 
@@ -49,7 +49,7 @@ def test_a_cohort_that_is_not_run_has_no_network():
 def test_arms_that_a_scale_leaves_out_are_named():
     planner = Planner(Path(__file__).resolve().parents[2])
     scale = planner.scale("smoke")
-    change = scale.cohorts["liver"].model_copy(update={"leave_out": ["cmu_net", "oracle"]})
+    change = scale.cohorts["liver"].model_copy(update={"leave_out": ["cmu-net", "oracle"]})
     cohorts = scale.cohorts | {"liver": change}
     planner.scale = lambda _: scale.model_copy(update={"cohorts": cohorts})
     plan = planner.plan("smoke")

@@ -45,7 +45,7 @@ def cost(table, scores, unpublished, here):
     }
     spec = Table.model_validate(content)
     scores = scores.assign(seconds=(scores["arm"] == "b_1") + 1.0)
-    training = pd.DataFrame([("cardiac", "a", 0, 2.5)], columns=TRAINING)
+    training = pd.DataFrame([("cardiac", "a", 0, 2.5, 25.0, 1000, 1)], columns=TRAINING)
     rows = build_table(spec, scores, unpublished, None, training)
     return lay_out(spec, rows, unpublished, here, build_ranks(spec, scores))
 

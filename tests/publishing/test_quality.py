@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from piecemeal.datasets.store import PreparedScan
 from piecemeal.publishing.quality import write_page
-from piecemeal.publishing.thumbnails import HEIGHT, outline_colours, thumbnail
+from piecemeal.publishing.thumbnails import HEIGHT, outline_colours, projection, thumbnail
 
 COHORT = {
     "title": "blocks & more",
     "structures": ["left", "right"],
+    "tasks": {},
+    "overlapping": False,
     "orientation": "file",
     "datasets": {"blocks": "Two blocks"},
 }
@@ -72,6 +75,49 @@ def test_an_upright_scan_shows_a_coronal_slice_with_the_head_on_top():
 def test_an_unlabelled_scan_is_shown_bare():
     picture = pixels(thumbnail(scene()[0], None, (1, 1, 1), [RED], upright=False))
     assert not strong(picture, 0).any()
+
+
+def overlapping_scene() -> tuple[np.ndarray, np.ndarray]:
+    """2 views of 40 x 20 pixels: in the first a bar of each structure, crossing in value 3."""
+    labels = np.zeros((2, 40, 20), np.uint8)
+    labels[0, 5:35, 8:12] |= 1
+    labels[0, 18:24, 2:18] |= 2
+    labels[1] = 1
+    return labels.astype(np.float32), labels
+
+
+def test_structures_that_overlap_are_outlined_each():
+    image, labels = overlapping_scene()
+    picture = pixels(projection(image, labels, (1, 1, 1), [RED, GREEN]))
+    assert picture.shape == (HEIGHT, HEIGHT // 2, 3)
+    red, green = (np.flatnonzero(strong(picture, c).any(axis=1)) / HEIGHT for c in (0, 1))
+    assert (red.min(), red.max()) == pytest.approx((5 / 40, 35 / 40), abs=0.03)
+    assert (green.min(), green.max()) == pytest.approx((18 / 40, 24 / 40), abs=0.03)
+    # Outlines go on where the other structure lies as well.
+    middle = HEIGHT // 4
+    assert strong(picture[:, middle - 3 : middle + 3], 1).any()
+
+
+def test_the_page_of_projections_colours_bits_by_the_scans_task(cohort, tmp_path):
+    prepared = tmp_path / "prepared"
+    shutil.copytree(cohort.prepared, prepared)
+    table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
+    table["task"] = ["one", *7 * ["other"]]
+    table.to_csv(prepared / "cases.csv", index=False)
+    image, labels = overlapping_scene()
+    for row in table.itertuples():
+        np.save(prepared / row.dataset / row.scan / "image.npy", image)
+        np.save(prepared / row.dataset / row.scan / "labels.npy", labels & 1)
+    page = COHORT | {"overlapping": True, "tasks": {"one": ["left"], "other": ["right"]}}
+    write_page(tmp_path / "page.html", page, prepared, [])
+    text = (tmp_path / "page.html").read_text()
+    first, second, *_ = re.findall(r"data:image/jpeg;base64,[^\"]+", text)
+    assert first != second
+    left, right = outline_colours(["left", "right"]).values()
+    spacing = PreparedScan(prepared / "blocks" / table["scan"][0]).geometry.grid_spacing
+    assert first == projection(image, labels & 1, spacing, [left])
+    assert second == projection(image, labels & 1, spacing, [right])
+    assert "without the turned copies" in text
 
 
 def test_many_structures_have_colours_of_their_own():

@@ -90,7 +90,7 @@ def test_how_long_runs_train(place, training, more, words):
 
 def test_a_cohort_without_training_says_nothing(place):
     planner, plan = place("smoke", "liver")
-    assert shortened.training(planner, plan, "anatomy") == ""
+    assert shortened.training(planner, plan, "abdominal") == ""
 
 
 def test_it_is_among_the_parameters_of_the_tables(place):
@@ -98,3 +98,13 @@ def test_it_is_among_the_parameters_of_the_tables(place):
     about = parameters.table(planner, plan, "moseley2023", "table1")["cohorts"]["liver"]
     assert about["training"].startswith("900 labelled")
     assert about["shortened"] == shortened.of_cohort(planner, plan, "liver") != []
+
+
+def test_arms_that_train_longer_or_shorter_and_another_optimiser_are_said(place):
+    adam = {"name": "adam", "learning_rate": 0.003}
+    training = {"samples": 900, "validate_every": 10, "optimiser": adam}
+    planner, plan = place("smoke", "anatomy", training=training, leave_out=["individual"])
+    said = shortened.training(planner, plan, "anatomy")
+    assert said.startswith("900 labelled samples for every method, label-sharing-new 0.3 times as")
+    assert said.endswith("optimised by adam at a learning rate of 0.003")
+    assert "individual" not in said

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from piecemeal.errors import InputError
-from piecemeal.publishing import figures
 from piecemeal.publishing.footers import Circumstances
 from piecemeal.publishing.formats import to_latex, to_markdown
 from piecemeal.publishing.printed import NONE, lay_out
 from piecemeal.publishing.published import read_published
 from piecemeal.publishing.ranks import build_ranks
 from piecemeal.publishing.tables import build_table
+from piecemeal.publishing.values import case_values, column_grids
 from piecemeal.table_specs import Table
 
 NOTE = "The paper gives no unit; taken for pixels of its 256 x 256 images."
@@ -203,7 +203,8 @@ def test_no_shared_slice_costs_its_rank(table, scores):
 
 
 def test_figures_count_slices_as_the_table_does(table, scores):
-    values = figures.case_values(table, "HD", without_slice(scores)).set_index(["arm", "case"])
+    values = case_values(column_grids(table, "HD", without_slice(scores)))
+    values = values.set_index(["arm", "case"])
     assert values["value"]["unet", "lits/p1"] == pytest.approx(12)
     assert values["value"]["cmu", "lits/p2"] == pytest.approx(9 + (100 - 9) / 5)
 
@@ -218,7 +219,7 @@ def test_a_cohort_that_is_not_scored_by_slices_is_named(table, scores, published
     for build in (
         lambda: build_table(table, scores, published),
         lambda: build_ranks(table, scores),
-        lambda: figures.case_values(table, "HD", scores),
+        lambda: column_grids(table, "HD", scores),
     ):
         with pytest.raises(InputError, match=r"scoring\.slices.*config/cohorts/lits\.yaml"):
             build()

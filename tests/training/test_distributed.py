@@ -180,3 +180,15 @@ def test_the_norm_of_one_part_alone_is_torchs(monkeypatch, kind):
         results[-1].append(norm.eval()(x))
     for mine, theirs in zip(*results, strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(("most", "processes"), [(None, 8), (1, 1), (2, 2)])
+def test_as_many_processes_as_a_method_allows(monkeypatch, most, processes):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    Group().allow(most, "slac")
+
+
+def test_more_processes_than_a_method_allows_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"label_sharing: .*train it on 1 GPU, not on 2"):
+        Group().allow(1, "label_sharing")

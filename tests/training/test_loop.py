@@ -24,10 +24,11 @@ from piecemeal.training.validation import Watched
 def train(cohort, settings, tmp_path):
     """Makes a Training of the tiny cohort that keeps its checkpoint in `folder`."""
 
-    def make(folder="run", training=(), workers=None, **changes) -> Training:
+    def make(folder="run", training=(), workers=None, starts_from=None, **changes) -> Training:
         s = settings(training, **changes)
         annotated = cohort.annotated[s["annotation"]]
-        return Training(s, cohort.prepared, annotated, tmp_path / folder, workers=workers)
+        given = (s, cohort.prepared, annotated, tmp_path / folder)
+        return Training(*given, workers=workers, starts_from=starts_from)
 
     return make
 
@@ -525,3 +526,34 @@ def test_the_validation_dice_is_that_of_the_kept_networks_predictions(train):
     ]
     last = training.state["history"][-1]["validation_dice"]
     assert last == pytest.approx(float(sum(dice)) / len(dice), abs=1e-6)
+
+
+class TestARunThatStartsFromAnother:
+    @pytest.fixture
+    def earlier(self, train, tmp_path):
+        """A finished run, and the file of its weights."""
+        run = finished(train("earlier"))
+        export(run, *(tmp_path / "earlier" / n for n in ("weights.pt", "h.csv", "run.json")))
+        return run, tmp_path / "earlier" / "weights.pt"
+
+    def test_begins_with_its_weights(self, train, earlier, settings):
+        before, file = earlier
+        barely = {"name": "sgd", "learning_rate": 1e-12, "momentum": 0.0, "nesterov": False}
+        barely = settings()["optimiser"] | barely
+        later = finished(train("later", starts_from=file, optimiser=barely, hash="1123456789"))
+        old, new = weights_of(before), weights_of(later)
+        learned = [name for name in old if name.endswith("weight")]
+        assert learned
+        assert all(torch.allclose(old[name], new[name], atol=1e-6) for name in learned)
+        fresh = finished(train("fresh", optimiser=barely, hash="2123456789"))
+        assert not torch.allclose(old[learned[0]], weights_of(fresh)[learned[0]], atol=1e-6)
+
+    def test_takes_steps_and_rates_of_its_own(self, train, earlier):
+        later = finished(train("later", starts_from=earlier[1], hash="1123456789"))
+        assert later.state["step"] == 12
+        assert later.state["history"][0]["step"] == 1
+
+    def test_refuses_weights_of_another_network(self, train, earlier):
+        wider = {"width": 4, "padding": "same"}
+        with pytest.raises(InputError, match=r"weights\.pt: the run cannot start with"):
+            train("later", starts_from=earlier[1], network_options=wider).run()

@@ -123,3 +123,16 @@ def test_state_is_restored():
     for weight, each in ((one, first), (two, second)):
         each.step(3 * weight.square().sum())
     assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_a_parameter_may_be_left_out_of_the_first_steps(name):
+    """Of networks side by side only those move of whose task the batch has samples."""
+    settings = COMMON | {"name": name, "momentum": 0.9, "nesterov": name == "sgd"}
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    optimiser = build_optimiser(weights, settings, all_used=False)
+    stepper = Stepper(optimiser, "float32", torch.device("cpu"), None)
+    stepper.step(2 * weights[0].sum())
+    assert weights[0].item() < weights[1].item() == 1.0
+    stepper.step(2 * weights[0].sum() + 2 * weights[1].sum())
+    assert weights[1].item() < 1.0

@@ -18,6 +18,7 @@ MERGED = np.array([[1, 0, 0], [0, 1, 1]], dtype=bool)
 EVERY = {
     "epochs": {},
     "cases": {},
+    "tasks": {},
     "foreground": {"fraction": 0.5},
     "alternating": {},
     "class_modality_dataset": {},
@@ -30,13 +31,14 @@ def make(tmp_path):
     """`make(codes)`: a case with these codes, an image of zeros, and places."""
     made = []
 
-    def case(codes, sets=COMPLETE, dataset="a", modality="CT") -> Case:
+    def case(codes, sets=COMPLETE, dataset="a", modality="CT", task="") -> Case:
         codes = np.asarray(codes, np.uint8)
         name = f"scan{len(made)}"
         write_places(tmp_path / name, codes, len(sets), name)
         image = np.zeros(codes.shape, np.float32)
         places = Places(tmp_path / name)
-        made.append(Case(dataset, name, name, modality, image, codes, None, sets, places))
+        names = (dataset, name, name, modality)
+        made.append(Case(*names, image, codes, None, sets, places, task=task))
         return made[-1]
 
     return case
@@ -426,3 +428,28 @@ def test_an_unknown_sampler_is_refused(cases):
 def test_an_option_that_is_missing_or_unknown_is_refused(cases, settings, message):
     with pytest.raises(InputError, match=message):
         build_sampler(settings, cases, Window.of(SLICES, cases), 4, 0)
+
+
+class TestTasks:
+    def test_are_seen_equally_often_whatever_their_slices(self, make):
+        shapes = {"a": [12, 4], "b": [2], "c": [1]}
+        cases = [
+            make(np.zeros((slices, 4, 4)), task=task)
+            for task, many in shapes.items()
+            for slices in many
+        ]
+        drawn = sampler(cases, "tasks", batch_size=1000).at(0)
+        seen = Counter(cases[draw.case].task for draw in drawn)
+        assert set(seen) == set(shapes)
+        assert all(abs(count - 1000 / 3) < 60 for count in seen.values())  # 4 standard deviations
+
+    def test_show_all_their_slices_equally_often(self, make):
+        cases = [make(np.zeros((slices, 4, 4)), task="a") for slices in (1, 3)]
+        drawn = sampler(cases, "tasks", batch_size=1200).at(0)
+        seen = Counter((draw.case, draw.corner[0]) for draw in drawn)
+        assert set(seen) == {(0, 0), (1, 0), (1, 1), (1, 2)}
+        assert all(abs(count - 300) < 61 for count in seen.values())
+
+    def test_of_a_cohort_without_tasks_are_all_slices(self, cases):
+        seen = {(d.case, d.corner[0]) for d in sampler(cases, "tasks", batch_size=300).at(1)}
+        assert len(seen) == sum(len(case.image) for case in cases)

@@ -14,6 +14,8 @@ def main(job) -> None:
         settings["structures"],
         dict(enumerate(settings["halves"], start=1)),
         settings["known"],
+        settings["tasks"],
+        settings.get("bits"),
     )
 
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from piecemeal.figure_specs import FiguresFile
 from piecemeal.jobs import run_job
-from piecemeal.papers import FiguresFile, Table
 from piecemeal.publishing.drawing import draw
 from piecemeal.publishing.style import save
+from piecemeal.table_specs import Table
 
 
 def main(job) -> None:

@@ -35,6 +35,7 @@ def main(job) -> None:
         code=settings["code"],
         tasks=settings.get("tasks"),
         transition=settings.get("transition"),
+        projection=settings.get("projection"),
     )
 
 

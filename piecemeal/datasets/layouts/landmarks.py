@@ -56,8 +56,9 @@ def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
 def read(case: CaseFiles, labels: Labels) -> Scan:
     """One scan; labels: position in `labels`, from 1, of each landmark that it names.
 
-    A point is drawn as a sphere, a line as a tube, of `RADIUS_MM`; where they overlap the later of
-    `labels` wins. Raises InputError on a landmark that `labels` does not name.
+    A point is drawn as a sphere, a line as a tube, of `RADIUS_MM`, and at least as the voxels that
+    it lies in; where they overlap the later of `labels` wins. Raises InputError on a landmark that
+    `labels` does not name.
     """
     image = read_volume(case.image)
     landmarks = _landmarks(case.labels)
@@ -96,13 +97,18 @@ def _landmarks(file: File) -> dict[str, np.ndarray]:
 
 
 def _draw(drawn: np.ndarray, image: Volume, points: np.ndarray, number: int) -> bool:
-    """Write `number` in place where a voxel is near the line; whether there was one."""
+    """Write `number` in place where a voxel is near the line or on it; whether there was one."""
     sizes = np.array(spacing_of(image.affine)[::-1])
     from_world = np.linalg.inv(image.affine)
     shape = np.array(drawn.shape)
     some = False
     for start, end in pairwise(points) if len(points) > 1 else [(points[0], points[0])]:
         ends = np.array([start, end]) @ from_world[:3, :3].T + from_world[:3, 3]
+        count = 2 + 2 * int(min(np.abs(ends[1] - ends[0]).max(), 2 * shape.sum()))
+        on = np.rint(np.linspace(*ends, count)).astype(int)
+        on = on[((on >= 0) & (on < shape)).all(axis=1)]
+        drawn[tuple(on.T)] = number
+        some |= len(on) > 0
         reach = RADIUS_MM / sizes
         low = np.maximum(np.ceil(ends.min(axis=0) - reach), 0).astype(int)
         high = np.minimum(np.floor(ends.max(axis=0) + reach) + 1, shape).astype(int)
