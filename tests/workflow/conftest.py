@@ -38,7 +38,7 @@ class Project:
             env=self.environment(**environment),
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=2400,
         )
         output = done.stdout + done.stderr
         assert not check or done.returncode == 0, output

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 SCORES = (
-    "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,hd95_mm,"
-    "true_voxels,predicted_voxels,overlap_voxels,seconds"
+    "cohort,annotation,method,seed,dataset,case,phase,task,structure,status,dice,assd_mm,hd_mm,"
+    "hd95_mm,true_voxels,predicted_voxels,overlap_voxels,seconds"
 )
 TABLE = (
     "method,base,setting,column,metric,unit,mean,std,n_cases,n_seeds,ci_low,ci_high,"
@@ -30,9 +30,17 @@ def results(finished):
     return finished.folder / "results/smoke"
 
 
-def test_every_run_has_its_files(results):
+def to_predict(finished, record) -> int:
+    """Test scans of a run's cohort; of one with several tasks, those of the run's own."""
+    (path,) = finished.folder.glob(f"data/smoke/prepared/{record['cohort']}-*/cases.csv")
+    cases = pd.read_csv(path, dtype=str, keep_default_na=False)
+    tasks = list(record["config"]["tasks"]) or [""]
+    return len(cases[(cases["split"] == "test") & cases["task"].isin(tasks)])
+
+
+def test_every_run_has_its_files(finished, results):
     folders = sorted(p.parent for p in results.glob("runs/*/*/*/*/run.json"))
-    assert len(folders) == 30
+    assert len(folders) == 63
     for folder in folders:
         record = json.loads((folder / "run.json").read_text())
         assert record.keys() >= RECORD
@@ -41,8 +49,8 @@ def test_every_run_has_its_files(results):
         history = pd.read_csv(folder / "history.csv")
         assert list(history.columns[:4]) == ["step", "loss", "lr", "seconds"]
         assert (folder / "weights.pt").stat().st_size > 0
-        scans = {"cardiac": 4, "thigh": 2, "liver": 1, "liver_kidney_spleen": 3}
-        assert len(list(folder.glob("predictions/*/*.nii.gz"))) == scans[record["cohort"]]
+        predictions = list(folder.glob("predictions/*/*.nii.gz"))
+        assert len(predictions) == to_predict(finished, record) > 0
 
 
 def test_predictions_lie_in_the_space_of_their_scan(finished, results):
@@ -91,6 +99,8 @@ def test_table_and_its_printed_forms(results):
         ("li2023_table1", "unimos", "kidney", "DSC", 86.20),
         ("li2023_table1", "dodnet", "average", "DSC", 89.43),
         ("li2023_table1", "kiu-net", None, "testing time", 8.57),
+        ("anand2024_table1", "label-sharing", "chest", "DSC", 0.966),
+        ("anand2024_table1", "label-sharing-il", "head", "DSC", 0.893),
     ],
 )
 def test_published_numbers_stand_beside_ours(results, table, method, column, metric, published):
@@ -120,6 +130,37 @@ def test_what_unimos_notes_is_in_its_history(results):
     assert (history["accepted_pasted"] == 0).all()  # as released
 
 
+class TestLabelSharing:
+    def test_goes_on_from_the_run_before_it(self, results):
+        records = [
+            json.loads(path.read_text())
+            for path in results.glob("runs/anatomy/*/label_sharing/*/run.json")
+        ]
+        by_run = {f"{r['annotation']}/{r['hash']}": r for r in records}
+        later = [r for r in records if r["started_from"]]
+        assert len(later) == 6  # three orders of adding tasks, two stages each
+        for record in later:
+            annotation, _, name = record["started_from"].split("/")[1:]
+            before = by_run[f"{annotation}/{name.split('-')[1]}"]
+            kept = before["learned"]["channels"]
+            assert kept.items() <= record["learned"]["channels"].items()
+        grown = [r["annotation"] for r in later if r["learned"]["grown"]]
+        assert grown == ["large_added_task"]
+
+    def test_is_scored_where_it_has_learned_the_task(self, results):
+        table = pd.read_csv(results / "tables/anand2024_forgetting.csv")
+        head = table[(table["column"] == "head") & (table["metric"] == "DSC")]
+        means = head.set_index("method")["mean"]
+        assert means[["label-sharing-new", "label-sharing-il"]].notna().all()
+        assert pd.isna(means["label-sharing"])
+
+    def test_saves_channels_beside_multichannel_and_networks_beside_individual(self, results):
+        table = pd.read_csv(results / "tables/anand2024_cost.csv")
+        rows = table[(table["metric"] == "parameters") & (table["setting"] == "anatomy")]
+        weights = rows.set_index("method")["mean"]
+        assert weights["label-sharing"] < weights["multichannel"] < weights["individual"] / 3
+
+
 def test_claims_are_tested(results):
     claims = pd.read_csv(results / "claims.csv")
     assert ",".join(claims.columns) == CLAIMS
@@ -141,6 +182,8 @@ def test_figures_are_there_as_png_and_svg(results):
     assert {"kemnitz2018_training.png", "kemnitz2018_training.svg"} <= names
     assert {"li2023_views.png", "li2023_acceptance.png", "li2023_attention.png"} <= names
     assert "moseley2023_figure2.png" in names
+    of_anand = ("figure2", "figure3", "figure4a", "figure4b", "figure5a", "figure5b", "forgetting")
+    assert {f"anand2024_{name}.png" for name in of_anand} <= names
 
 
 def test_dvc_has_nothing_to_do_after_the_workflow(finished_copy):
