@@ -20,7 +20,7 @@ def main(job) -> None:
         "weights": job.output.weights,
         "history": job.output.history,
         "record": job.output.record,
-        "starts_from": next(iter(job.input.get("starts_from", [])), None),
+        "starts_from": next(iter(getattr(job.input, "starts_from", [])), None),
         "threads": max(1, job.threads // processes),
     }
     path = checkpoints / "job.json"
