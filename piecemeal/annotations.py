@@ -2,9 +2,11 @@
 
 `labels` are integer class ids, (*space), 0 = background; `classes` counts the background in. The
 set table depends on what the annotator was asked to do, never on what a volume happens to show,
-so that all scans of one protocol share it. A voxel's true class is always in its set.
+so that all scans of one protocol share it; only `slices_as_they_show` says by its name that it does
+not. A voxel's true class is always in its set.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 
@@ -12,6 +14,9 @@ import numpy as np
 
 from piecemeal.errors import InputError
 from piecemeal.labelsets import MAX_SETS, Annotation, all_classes, singletons
+
+# View -> the axis of (z, y, x), in canonical order, that its slices lie across.
+VIEWS = {"axial": 0, "coronal": 1, "sagittal": 2}
 
 
 def complete(labels: np.ndarray, classes: int) -> Annotation:
@@ -86,17 +91,58 @@ def sparse_slices(
     the annotation's.
     """
     codes, sets = _as_annotation(annotation_or_labels, classes)
-    if not isinstance(axis, Integral) or not -codes.ndim <= axis < codes.ndim:
-        raise InputError(
-            f"axis: {axis!r} is not an axis of a volume of shape {codes.shape}; expected a whole "
-            f"number from 0 to {codes.ndim - 1}"
-        )
+    axis = _axis_of(codes, axis)
     kept = _kept_slices(codes.shape[axis], slices, fraction, seed)
     sets, nothing_known = _with_all_classes(sets)
     sparse = np.full_like(codes, nothing_known)
-    here = (slice(None),) * (axis % codes.ndim) + (kept,)
+    here = (slice(None),) * axis + (kept,)
     sparse[here] = codes[here]
     return Annotation(sparse, sets)
+
+
+def slices_as_they_show(
+    labels: np.ndarray, slices: Iterable[int], axis: int, classes: int
+) -> Annotation:
+    """Annotate some slices, of each the structures that it shows (Chen et al. 2024, released code).
+
+    A voxel without a label may be background or any structure that its own slice does not show; in
+    a slice that shows none, as in one that is not drawn, it may be every class. That is code 0,
+    code c is {c}, and the codes behind these are the sets of such slices, the commonest first. No
+    more than MAX_SETS - 1 sets are made, so that one can be added: of more, the rarest become one,
+    of every class that any of them has.
+    Raises InputError on labels outside 0..classes-1, more classes than leave a set for a slice, and
+    on an unknown axis or slice.
+    """
+    _check_labels(labels, classes)
+    room = MAX_SETS - 1 - classes
+    if room < 1:
+        raise InputError(
+            f"classes: {classes} given, expected at most {MAX_SETS - 2} where slices have sets of "
+            "their own; merge some"
+        )
+    kept = _kept_slices(labels.shape[_axis_of(labels, axis)], slices, None, None)
+    planes = np.moveaxis(labels, axis, 0)
+    shown = [frozenset(np.unique(planes[k]).tolist()) - {0} for k in kept]
+    sets = singletons(classes)
+    sets[0] = True
+    code_of = {frozenset(): 0}
+    counted = Counter(shows for shows in shown if shows)
+    for place, (shows, _) in enumerate(sorted(counted.items(), key=_commonest_first)):
+        if place < room:
+            sets = np.vstack([sets, [c not in shows for c in range(classes)]])
+        else:
+            sets[-1, [c for c in range(classes) if c not in shows]] = True
+        code_of[shows] = len(sets) - 1
+    codes = np.zeros(labels.shape, dtype=np.uint8)
+    drawn = np.moveaxis(codes, axis, 0)
+    for k, shows in zip(kept, shown, strict=True):
+        drawn[k] = np.where(planes[k] == 0, code_of[shows], planes[k])
+    return Annotation(codes, sets)
+
+
+def _commonest_first(item: tuple[frozenset[int], int]) -> tuple[int, list[int]]:
+    shows, times = item
+    return -times, sorted(shows)
 
 
 def unlabelled(shape: Sequence[int], classes: int) -> Annotation:
@@ -161,6 +207,16 @@ def _as_annotation(annotation_or_labels: Annotation | np.ndarray, classes: int |
             f"{annotation_or_labels.sets.shape[1]}; leave it out for an annotation"
         )
     return annotation_or_labels
+
+
+def _axis_of(volume: np.ndarray, axis: int) -> int:
+    """The axis, counted from the first one."""
+    if not isinstance(axis, Integral) or not -volume.ndim <= axis < volume.ndim:
+        raise InputError(
+            f"axis: {axis!r} is not an axis of a volume of shape {volume.shape}; expected a whole "
+            f"number from 0 to {volume.ndim - 1}"
+        )
+    return axis % volume.ndim
 
 
 def _kept_slices(count: int, slices, fraction, seed) -> np.ndarray:

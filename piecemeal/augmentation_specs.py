@@ -3,12 +3,15 @@
 The operations are those of piecemeal.training.augmentation, done in the order of the keys. Every
 sample has its own coin and its own parameters, drawn evenly from the ranges. Degrees, sizes and
 sigmas are in voxels of the common grid; intensities are those of the prepared images.
+
+Slices that alone were drawn on (`every_nth_slice`) stay slices: such a patch is turned about the
+axis across them and scaled in their plane, whatever else is said here.
 Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -28,6 +31,7 @@ Range = Annotated[tuple[Finite, Finite], AfterValidator(_ordered)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
 NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ordered)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Axis = Literal["z", "y", "x"]
 
 
 class Flip(Strict):
@@ -52,8 +56,9 @@ class Rotation(Strict):
     probability: Probability = Field(description="probability for a sample")
     degrees: Range = Field(description="angle in the plane, [lowest, highest]")
     tilt_degrees: Range | None = Field(
-        None, description="angles about the y and the x axis; null: in the plane only; patches only"
+        None, description="angles about the other two axes; null: in the plane only; patches only"
     )
+    about: Axis = Field("z", description="axis across the plane; y and x: patches only")
 
 
 class Scaling(Strict):
@@ -61,7 +66,8 @@ class Scaling(Strict):
 
     probability: Probability = Field(description="probability for a sample")
     factor: PositiveRange = Field(description="enlargement, [lowest, highest]; 2: twice as large")
-    through_plane: bool = Field(False, description="along z as well; patches only")
+    through_plane: bool = Field(False, description="along `about` as well; patches only")
+    about: Axis = Field("z", description="axis across the plane; y and x: patches only")
 
 
 class Noise(Strict):

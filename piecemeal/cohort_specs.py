@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from piecemeal.annotation_specs import AnnotationConfig, EveryNthSlice, Partial, SuperLabel
 from piecemeal.bitmasks import MOST
 from piecemeal.dataset_specs import Modality
 from piecemeal.projection_specs import ProjectionConfig
@@ -26,62 +27,11 @@ class ScoringConfig(Strict):
         description="Hausdorff distance slice by slice as well, in pixels of a plane of so many "
         "(y, x), stretched to the scan's own",
     )
-
-
-class Complete(Strict):
-    """Everything that the data set declares is drawn."""
-
-    kind: Literal["complete"]
-
-
-class SuperLabel(Strict):
-    """Some structures are merged into one label."""
-
-    kind: Literal["super_label"]
-    merged: list[list[str]] = Field(description="groups of structures drawn as one")
-
-
-class Partial(Strict):
-    """Only some structures are drawn; the others may be anywhere that is not drawn."""
-
-    kind: Literal["partial"]
-    annotated: list[str] = Field(description="structures that are drawn")
-
-
-class SparseSlices(Strict):
-    """Only some slices are drawn."""
-
-    kind: Literal["sparse_slices"]
-    fraction: float = Field(gt=0, le=1, description="share of the slices that is drawn")
-    axis: Literal[0, 1, 2] = Field(0, description="slice axis of (z, y, x)")
-    seed: int = Field(description="which slices")
-
-
-class Unlabelled(Strict):
-    """Nothing is drawn."""
-
-    kind: Literal["unlabelled"]
-
-
-Protocol = Annotated[
-    Complete | SuperLabel | Partial | SparseSlices | Unlabelled, Field(discriminator="kind")
-]
-
-
-class AnnotationConfig(Strict):
-    """What the annotators of the two halves of a cohort are taken to have said."""
-
-    description: str = Field(description="one line for tables and report")
-    half1: Protocol | None = Field(description="protocol of the first half; null drops it")
-    half2: Protocol | None = Field(description="protocol of the second half; null drops it")
-    known: Literal["declared", "present", "all"] = Field(
-        "declared",
-        description="which structures a voxel without a label is known not to be: those that the "
-        "data set declares, only those that occur in the scan (Chen et al. 2024, released code), "
-        "or all of the cohort (multichannel baseline of Anand et al. 2024)",
-    )
-    tasks: list[Name] | None = Field(
-        None, min_length=1, description="only scans of these tasks; null: of all of the cohort"
+    least_voxels: int | None = Field(
+        None,
+        ge=0,
+        description="structures with no more reference voxels than this in a scan are not scored "
+        "there (Chen et al. 2024, released code: 50); null: all that the data set declares are",
     )
 
 
@@ -229,22 +179,37 @@ class CohortConfig(Strict):
     scoring: ScoringConfig = ScoringConfig()
 
     @model_validator(mode="after")
-    def _structures_exist(self) -> CohortConfig:
+    def _names_exist(self) -> CohortConfig:
         named = [*self.scoring.largest_component, *self.merged]
         for key, annotation in self.annotations.items():
-            if unknown := sorted(set(annotation.tasks or []) - set(self.tasks)):
-                raise ValueError(
-                    f"annotations.{key}.tasks: unknown {unknown}; allowed: {list(self.tasks)}"
-                )
-            for half in (annotation.half1, annotation.half2):
-                if isinstance(half, SuperLabel):
-                    named += [s for group in half.merged for s in group]
-                elif isinstance(half, Partial):
-                    named += half.annotated
+            for part, given, allowed in (
+                ("tasks", annotation.tasks or [], list(self.tasks)),
+                ("sources", annotation.sources or [], self.datasets),
+                ("datasets", annotation.datasets, self.datasets),
+            ):
+                if unknown := sorted(set(given) - set(allowed)):
+                    raise ValueError(
+                        f"annotations.{key}.{part}: unknown {unknown}; allowed: {allowed}"
+                    )
+            for protocol in annotation.protocols:
+                if isinstance(protocol, SuperLabel):
+                    named += [s for group in protocol.merged for s in group]
+                elif isinstance(protocol, Partial):
+                    named += protocol.annotated
         if unknown := sorted(set(named) - set(self.structures)):
             raise ValueError(f"unknown structures {unknown}; allowed: {self.structures}")
         if unknown := sorted(set(self.split.datasets) - set(self.datasets)):
             raise ValueError(f"split.datasets: unknown {unknown}; allowed: {self.datasets}")
+        return self
+
+    @model_validator(mode="after")
+    def _views_are_anatomical(self) -> CohortConfig:
+        for key, annotation in self.annotations.items():
+            sliced = any(isinstance(p, EveryNthSlice) for p in annotation.protocols)
+            if sliced and self.orientation != "canonical":
+                raise ValueError(
+                    f"annotations.{key}: `every_nth_slice` takes `orientation: canonical`"
+                )
         return self
 
     @model_validator(mode="after")
@@ -278,9 +243,8 @@ class CohortConfig(Strict):
         if wrong := [key for key, how in self.intensity.items() if isinstance(how, ZScore)]:
             raise ValueError(f"intensity.{wrong[0]}: projections take a window or percentiles")
         for key, annotation in self.annotations.items():
-            for half in (annotation.half1, annotation.half2):
-                if half and half.kind != "complete":
-                    raise ValueError(f"annotations.{key}: projections take `complete` only")
+            if any(protocol.kind != "complete" for protocol in annotation.protocols):
+                raise ValueError(f"annotations.{key}: projections take `complete` only")
         return self
 
     @property

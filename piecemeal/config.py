@@ -61,13 +61,21 @@ class CohortScale(Strict):
         {}, description="method -> run with so many of the seeds only, the first ones"
     )
     shortened: list[str] = Field([], description="what else differs from the papers' settings")
-    leave_out: list[str] = Field([], description="arms that are not run at this scale")
+    leave_out: Literal["all"] | list[str] = Field(
+        [], description="arms that are not run at this scale; all: its data are prepared only"
+    )
     mirrors: bool = Field(
         True,
         description="whether predictions are averaged over flips where a method's file says so",
     )
+    last_weights: bool = Field(
+        False, description="score the weights of the last step too, beside those of the best"
+    )
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
         None, description="voxels along z, y and x of methods that learn from patches"
+    )
+    patches: dict[Name, tuple[PositiveInt, PositiveInt, PositiveInt]] = Field(
+        {}, description="method -> patch of its own"
     )
     seeds: list[int] | None = Field(
         None, min_length=1, description="instead of the scale's; floors and ceilings take the first"

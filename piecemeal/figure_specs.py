@@ -47,7 +47,11 @@ class QualitativeFigure(FigureBase):
         {}, description="arm -> heading, in order; none: images and references of the first scans"
     )
     cohorts: list[Name] = Field(min_length=1, description="rows")
-    each_dataset: bool = Field(False, description="a row for every data set of the cohorts")
+    each_dataset: bool = Field(
+        False,
+        description="a row for every data set of the cohorts, for each modality of one that has "
+        "several",
+    )
     each_task: bool = Field(False, description="a row for every task of the cohorts")
     tasks: list[str] = Field([], description="rows of `each_task`, in order; none: all tasks")
 
@@ -116,6 +120,23 @@ class ViewsFigure(FigureBase):
         return [self.arm]
 
 
+class AnnotationMatrix(FigureBase):
+    """The scans of each source of a cohort, and which structures each of them annotates."""
+
+    kind: Literal["annotation_matrix"]
+    cohort: Name = Field(description="its data sets, by modality, are the rows")
+
+    @property
+    def arms(self) -> dict[str, str]:
+        """None: it shows the data."""
+        return {}
+
+    @property
+    def cohorts(self) -> list[str]:
+        """The cohort, as other figures have theirs."""
+        return [self.cohort]
+
+
 class AttentionFigure(Comparison):
     """How much each level of the network's pyramid counts, slice by slice: rows are the arms."""
 
@@ -131,6 +152,7 @@ Figure = Annotated[
     | StructureScores
     | StagesFigure
     | SharingFigure
+    | AnnotationMatrix
     | ViewsFigure
     | AttentionFigure,
     Field(discriminator="kind"),

@@ -37,7 +37,7 @@ class Planner(DataPlanner):
             before: Chain = {}
             for arm in self.paper(key).runs:
                 change = scale.cohorts.get(arm.cohort)
-                if change is None or arm.arm in change.leave_out:
+                if change is None or change.leave_out == "all" or arm.arm in change.leave_out:
                     continue
                 for seed in self._seeds(scale, arm):
                     run = self._run(plan, scale, arm, seed, before)
@@ -80,8 +80,8 @@ class Planner(DataPlanner):
         training = change.training.plan(method, longer)
         optimiser = method.optimiser and (change.training.optimiser or method.optimiser)
         given = method.input.model_dump(mode="json")
-        if given["kind"] == "patches" and change.patch:
-            given["size"] = list(change.patch)
+        if given["kind"] == "patches" and (patch := change.patches.get(arm.method, change.patch)):
+            given["size"] = list(patch)
         parent = self._parent(plan, arm, seed, before)
         annotated = self._annotated(plan, scale, arm)
         tasks = _tasks(cohort, annotated.settings["tasks"], parent)
@@ -102,7 +102,7 @@ class Planner(DataPlanner):
             "network_options": options,
             # The decay is among the settings of the training.
             "optimiser": optimiser.model_dump(exclude={"decay"}) if optimiser else None,
-            "batch_size": method.batch_size,
+            "batch_size": method.batch_size and (change.training.batch_size or method.batch_size),
             "input": given,
             "sampler": method.sampler.model_dump(),
             "augmentation": method.augmentation.model_dump() if method.augmentation else {},
@@ -120,6 +120,8 @@ class Planner(DataPlanner):
             "inference": method.inference.model_dump() | ({} if change.mirrors else {"flips": []}),
             "largest_component": cohort.scoring.largest_component,
             "slices": cohort.scoring.slices,
+            "least_voxels": cohort.scoring.least_voxels,
+            "last_weights": change.last_weights and network is not None,
         }
         plan.scores[key] = self._unit(of_score, *plugins, "workflow.scripts.score")
         return key

@@ -105,7 +105,7 @@ class DataPlanner:
             *(
                 (f"cohorts.{name}.{key}", "methods", getattr(cohort, key))
                 for name, cohort in scale.cohorts.items()
-                for key in ("longer", "fewer")
+                for key in ("longer", "fewer", "patches")
             ),
         ]
         for key, folder, names in given:
@@ -115,6 +115,8 @@ class DataPlanner:
         # Of all papers, as a scale is the same whichever are asked for.
         every = [run for file in self.folder.glob("papers/*/runs.tsv") for run in read_runs(file)]
         for name, cohort in scale.cohorts.items():
+            if cohort.leave_out == "all":
+                continue
             arms = {run.arm for run in every if run.cohort == name}
             if unknown := sorted(set(cohort.leave_out) - arms):
                 raise InputError(
@@ -254,8 +256,10 @@ class DataPlanner:
             "prepared": self._prepared(plan, scale, arm.cohort).hash,
             "structures": cohort.structures,
             "halves": [_protocol(half, ids) for half in (annotation.half1, annotation.half2)],
+            "own": {name: _protocol(own, ids) for name, own in annotation.datasets.items()},
             "known": annotation.known,
             "tasks": annotation.tasks,
+            "sources": annotation.sources,
         }
         if cohort.overlapping:
             decides["bits"] = {t: [ids[name] for name in own] for t, own in cohort.tasks.items()}

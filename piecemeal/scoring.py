@@ -17,6 +17,7 @@ import pandas as pd
 from torch import nn
 
 from piecemeal import methods
+from piecemeal.bitmasks import bit
 from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.orientation import to_file_order
 from piecemeal.datasets.store import PreparedScan, read_cases
@@ -46,12 +47,12 @@ class RunScores(NamedTuple):
 
     `processed`: as the cohort asks to score (largest components kept where it says so);
     `unprocessed`: of the predictions as they came; `scans`: what belongs to a scan as a whole, one
-    entry each: dataset, case, phase, task ("" in a cohort without tasks), diagonal_mm, seconds,
-    forward_passes, head_passes, and of a method that takes a pass for every task seconds_one_pass
-    and forward_passes_one_pass; `slices`: of a cohort that asks for them, one entry a scan,
-    structure and table (processed: true, false): hd_slice_px (None without any slice), slices,
-    left_out; its scans have slice_diagonal_px, the diagonal of their plane: no two voxels of a
-    slice lie further apart.
+    entry each: dataset, case, phase, task ("" in a cohort without tasks), modality, diagonal_mm,
+    seconds, forward_passes, head_passes, and of a method that takes a pass for every task
+    seconds_one_pass and forward_passes_one_pass; `slices`: of a cohort that asks for them, one
+    entry a scan, structure and table (processed: true, false): hd_slice_px (None without any
+    slice), slices, left_out; its scans have slice_diagonal_px, the diagonal of their plane: no two
+    voxels of a slice lie further apart.
     """
 
     processed: pd.DataFrame
@@ -64,8 +65,9 @@ class _Truth(NamedTuple):
     """What the predictions of a scan are measured against.
 
     reference, predictions: (z, y, x), class ids, or bit masks where structures overlap. names: by
-    class id or bit, of what a prediction may hold; labels: those of them that are scored. flat: a
-    projection, whose boundaries lie in its plane (in space all voxels of one slice are boundary).
+    class id or bit, of what a prediction may hold; labels: those of them that are scored, in a
+    cohort with `least_voxels` only what is larger. flat: a projection, whose boundaries lie in its
+    plane (in space all voxels of one slice are boundary).
     """
 
     reference: np.ndarray
@@ -87,6 +89,9 @@ class _Truth(NamedTuple):
         labels = {i: name for i, name in names.items() if name in declared}
         flat = overlapping and scan.geometry.native_shape[0] == 1
         reference = np.asarray(scan.reference)
+        if (least := settings.get("least_voxels")) is not None:
+            masks = (lambda i: bit(reference, i)) if overlapping else (lambda i: reference == i)
+            labels = {i: n for i, n in labels.items() if np.count_nonzero(masks(i)) > least}
         return cls(reference, scan.geometry, names, labels, overlapping, flat)
 
     def cleaned(self, prediction: np.ndarray, structures: Collection[str]) -> np.ndarray:
@@ -151,6 +156,7 @@ def score_run(
         identity = {key: getattr(row, key) for key in ("dataset", "case", "phase", "task")}
         scans.append(
             identity
+            | {"modality": getattr(row, "modality", "")}
             | {"diagonal_mm": round(diagonal_mm(scan.geometry, truth.flat), 4), "seconds": seconds}
             | {"forward_passes": passes.count, "head_passes": passes.head_count}
             | _in_one_pass(method, network, scan, settings)
@@ -167,8 +173,13 @@ def score_run(
         log.info("%s: %s", row.scan, processed[-1]["dice"].round(3).tolist())
         return_freed_memory()
     run = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
-    first, second = (pd.concat(t).assign(**run)[COLUMNS] for t in (processed, raw))
+    first, second = (_all(t).assign(**run)[COLUMNS] for t in (processed, raw))
     return RunScores(first, second, scans, slices)
+
+
+def _all(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all scans; one with nothing to score says nothing of the columns' types."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1])
 
 
 def _to_score(prepared: Path, settings: Mapping[str, Any]) -> pd.DataFrame:

@@ -105,6 +105,24 @@ class Arm(Strict):
     role: Literal["compared", "floor", "ceiling"] = Field(
         "compared", description="the best of the compared arms is printed in bold"
     )
+    method: str | None = Field(
+        None, description="`method` in the csv and in the published numbers; null: the name"
+    )
+    base: str | None = Field(None, description="`base` there; null: that of the table")
+    setting: str | None = Field(
+        None,
+        description="`setting` there, where it differs from row to row; null: that of the half",
+    )
+    heading: str = Field(
+        "",
+        description="arms of one label stand side by side in print, each below its heading, and "
+        "an arm without one below all of them",
+    )
+
+    @property
+    def full_label(self) -> str:
+        """What it is called where it stands alone."""
+        return " ".join(filter(None, (self.label, self.heading)))
 
 
 class Column(Strict):
@@ -119,6 +137,10 @@ class Column(Strict):
         "over those of them that it has",
     )
     phase: str = Field("", description="phase in the scores; empty where there are none")
+    datasets: list[Name] = Field([], description="only scans of these data sets; none: of all")
+    modality: Literal["CT", "MR"] | None = Field(
+        None, description="only scans of this one; null: of all"
+    )
 
     @model_validator(mode="after")
     def _is_of_something(self) -> Column:
@@ -162,7 +184,7 @@ class Table(Strict):
     key: Key = Field(description="second part of the output's name, as in <paper>_<key>.csv")
     label: str = Field(description="what the paper calls it, as in 'Table 2'")
     title: str = Field(description="caption")
-    base: str = Field(description="network all arms share")
+    base: str = Field(description="network of all arms that name no other")
     published: PublishedNumbers | None = Field(
         None, description="the paper's own numbers; null: the paper has no such table"
     )
@@ -184,6 +206,11 @@ class Table(Strict):
         description="true: scores of the compared arms are those of the seeds that all of them "
         "have run with; training times, floors and ceilings are of all seeds",
     )
+    weights: Literal["best", "last"] = Field(
+        "best",
+        description="which weights of every run are scored: those that its validation chose, or "
+        "those of the last step, where the scale asks for them (`last_weights`)",
+    )
     speed: list[Speed] = Field([], description="measures of cost, in printed order")
     arms: list[Arm] = Field(min_length=1, description="rows in printed order")
     halves: list[Half] = Field(min_length=1, description="parts of the table, one below another")
@@ -195,6 +222,10 @@ class Table(Strict):
         """Names of the arms that are neither floor nor ceiling."""
         return [arm.name for arm in self.arms if arm.role == "compared"]
 
+    def printed_as(self, arm: Arm, setting: str) -> tuple[str, str, str]:
+        """`method`, `base` and `setting` of an arm in the csv; setting: of the half."""
+        return arm.method or arm.name, arm.base or self.base, arm.setting or setting
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> Table:
         for what, names in {
@@ -205,6 +236,25 @@ class Table(Strict):
         }.items():
             if len(set(names)) < len(names):
                 raise ValueError(f"{what}: every name must occur once, got {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_unique(self) -> Table:
+        rows = [self.printed_as(a, h.setting) for a in self.arms for h in self.halves]
+        if twice := sorted({row for row in rows if rows.count(row) > 1}):
+            raise ValueError(
+                f"method, base and setting {twice[0]} are of two rows; every arm of every half "
+                "must differ in one of them"
+            )
+        places = [(arm.label, arm.heading) for arm in self.arms]
+        if any(arm.heading for arm in self.arms) and len(set(places)) < len(places):
+            raise ValueError(f"label and heading of every arm must differ, got {places}")
+        return self
+
+    @model_validator(mode="after")
+    def _last_weights_have_it(self) -> Table:
+        if self.weights == "last" and any(m.score == "hd_slice_px" for m in self.metrics):
+            raise ValueError("last weights are not scored slice by slice; leave hd_slice_px out")
         return self
 
     @model_validator(mode="after")

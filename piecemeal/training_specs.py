@@ -76,6 +76,13 @@ class Hierarchical(Strict):
     background: bool = Field(False, description="whether background counts as a class")
 
 
+class Hybrid(Strict):
+    """Half of the batch from whole scans, half from scans drawn in slices, each by class first."""
+
+    name: Literal["hybrid"]
+    background: bool = Field(False, description="whether background counts as a class")
+
+
 class Alternating(Strict):
     """Data sets take turns, a batch each; labelled rows show a structure of their case."""
 
@@ -89,7 +96,7 @@ class Alternating(Strict):
 
 
 Sampler = Annotated[
-    Epochs | RandomCases | Tasks | Foreground | Alternating | Hierarchical,
+    Epochs | RandomCases | Tasks | Foreground | Alternating | Hierarchical | Hybrid,
     Field(discriminator="name"),
 ]
 
@@ -241,6 +248,9 @@ class TrainingConfig(Strict):
     optimiser: OptimiserConfig | None = Field(
         None, description="instead of each method's, but for the decay; null: theirs"
     )
+    batch_size: PositiveInt | None = Field(
+        None, description="samples a step, instead of each method's; null: theirs"
+    )
     patience: PositiveInt | None = Field(
         None, description="validations without a better loss before the run stops; null: never"
     )
@@ -266,9 +276,9 @@ class TrainingConfig(Strict):
         steps and validations, none further apart than the others'. The decay is the method's own
         where the scale has none.
         """
-        settings = self.model_dump(exclude={"samples", "optimiser"})
+        settings = self.model_dump(exclude={"samples", "optimiser", "batch_size"})
         if self.samples is not None:
-            rows = method.batch_size or 1
+            rows = self.batch_size or method.batch_size or 1
             labelled = rows - math.floor(rows * getattr(method.sampler, "unlabelled", 0) + 1e-6)
             settings["steps"] = math.ceil(self.samples / max(1, labelled))
             # Rounded up, as the last step is validated too: no method is looked at once more.

@@ -1,10 +1,12 @@
 rule score:
     input:
         weights=ancient("<results>/runs/<run>/weights.pt"),
+        last=ancient("<results>/runs/<run>/last.pt"),
         prepared=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
     output:
         scores="<results>/runs/<run>/scores.csv",
         unprocessed="<results>/runs/<run>/scores_unprocessed.csv",
+        last="<results>/runs/<run>/scores_last.csv",
         record="<results>/runs/<run>/scores.json",
     log:
         "<logs>/score/<run>.log",

@@ -15,6 +15,7 @@ rule train:
         starts_from=lambda wc: ancient(starting_weights(wc)),
     output:
         weights="<results>/runs/<run>/weights.pt",
+        last="<results>/runs/<run>/last.pt",
         history="<results>/runs/<run>/history.csv",
         record="<results>/runs/<run>/run.json",
     log:

@@ -8,6 +8,7 @@ from piecemeal.annotations import (
     as_declared,
     complete,
     partial,
+    slices_as_they_show,
     sparse_slices,
     super_label,
     unlabelled,
@@ -259,11 +260,70 @@ def test_256_classes_fit_and_not_one_set_more():
         lambda labels, classes: super_label(labels, [2, 3], classes),
         lambda labels, classes: partial(labels, [1], classes),
         lambda labels, classes: sparse_slices(labels, [0], classes=classes),
+        lambda labels, classes: slices_as_they_show(labels, [0], 0, classes),
     ],
 )
 def test_labels_are_checked(annotate, labels, classes, message):
     with pytest.raises(InputError, match=message):
         annotate(labels, classes)
+
+
+def test_a_slice_says_nothing_of_structures_that_it_does_not_show():
+    labels = np.array([[0, 1, 1], [0, 2, 0], [0, 0, 0], [3, 0, 0], [0, 1, 0]])
+    said = slices_as_they_show(labels, [0, 1, 2, 4], 0, 4)
+    every = [0, 1, 2, 3]
+    # Slices 0 and 4 show structure 1, slice 1 shows 2; 2 shows none, and 3 was not drawn.
+    assert members(said) == [every, [1], [2], [3], [0, 2, 3], [0, 1, 3]]
+    assert said.codes.tolist() == [[4, 1, 1], [5, 2, 5], [0, 0, 0], [0, 0, 0], [4, 1, 4]]
+
+
+def test_slices_lie_across_any_axis():
+    labels = np.arange(24).reshape(2, 3, 4) % 5
+    for axis in (0, 1, 2):
+        turned = slices_as_they_show(np.moveaxis(labels, axis, 0), [1], 0, 5)
+        said = slices_as_they_show(labels, [1], axis, 5)
+        np.testing.assert_array_equal(np.moveaxis(said.codes, axis, 0), turned.codes)
+        np.testing.assert_array_equal(said.sets, turned.sets)
+
+
+@given(labelled_volumes(), st.data())
+def test_slices_hold_the_truth_and_every_structure_that_they_do_not_show(volume, data):
+    labels, classes = volume
+    axis = data.draw(st.integers(0, labels.ndim - 1))
+    kept = data.draw(st.sets(st.integers(0, labels.shape[axis] - 1)))
+    said = slices_as_they_show(labels, kept, axis, classes)
+    validate(said)
+    assert allows_truth(said, labels)
+    for k, (codes, plane) in enumerate(
+        zip(np.moveaxis(said.codes, axis, 0), np.moveaxis(labels, axis, 0), strict=True)
+    ):
+        shown = set(np.unique(plane)) - {0} if k in kept else set()
+        wanted = [
+            [c == p if p in shown else c not in shown for c in range(classes)] for p in plane.flat
+        ]
+        np.testing.assert_array_equal(said.sets[codes.ravel()], wanted)
+
+
+def test_the_rarest_sets_of_too_many_slices_become_one():
+    """Slice k shows the structures of the bits of k: 511 sets, where 245 have room."""
+    k = np.arange(512)[:, None]
+    labels = np.where(k >> np.arange(9) & 1, np.arange(1, 10), 0)
+    labels = np.concatenate([labels, np.zeros((512, 1), int)], axis=1)  # background everywhere
+    labels = np.concatenate([labels, labels[-1:]])  # all nine structures twice
+    said = slices_as_they_show(labels, range(513), 0, 10)
+    validate(said)
+    assert len(said.sets) == 255
+    assert allows_truth(said, labels)
+    assert members(said)[10] == [0]
+    commonest = said.codes[511, -1], said.codes[512, -1]
+    assert commonest == (10, 10)
+
+
+def test_slices_need_room_for_a_set_of_their_own():
+    labels = np.array([[0, 1]])
+    assert len(slices_as_they_show(labels, [0], 0, 254).sets) == 255
+    with pytest.raises(InputError, match="classes: 255 given, expected at most 254"):
+        slices_as_they_show(labels, [0], 0, 255)
 
 
 def test_what_was_never_asked_for_may_be_wherever_the_labels_say_background():

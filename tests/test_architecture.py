@@ -21,9 +21,16 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 # word here.
 LAYERS = [
     {"errors"},
-    {"bitmasks", "intensities", "labelsets", "provenance", "registry", "validation"},
+    {"bitmasks", "intensities", "labelsets", "provenance", "registry", "slice_sums", "validation"},
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "table_specs"},
-    {"dataset_specs", "figure_specs", "projection_specs", "training_specs"},
+    {
+        "ambiguity",
+        "annotation_specs",
+        "dataset_specs",
+        "figure_specs",
+        "projection_specs",
+        "training_specs",
+    },
     {"papers"},
     {"cohort_specs"},
     {"config"},
@@ -40,7 +47,15 @@ LAYER = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 WITHOUT_TORCH = ["annotations", "config", "datasets", "errors", "jobs", "labelsets", "papers"]
 WITHOUT_TORCH += ["augmentation_specs", "evaluation", "plan", "plan_file", "provenance", "registry"]
 WITHOUT_TORCH += ["publishing", "table_specs", "training_specs", "validation", "status", "cli"]
-WITHOUT_TORCH += ["bitmasks", "cohort_specs", "dataset_specs", "estimates", "plan_data", "sharing"]
+WITHOUT_TORCH += [
+    "bitmasks",
+    "cohort_specs",
+    "annotation_specs",
+    "dataset_specs",
+    "estimates",
+    "plan_data",
+    "sharing",
+]
 WITHOUT_TORCH += ["figure_specs", "projection_specs"]
 
 

@@ -14,8 +14,8 @@ from piecemeal.validation import validate
 FULL = {
     "flip": {"z": 0.5, "y": 0.5, "x": 0.5},
     "rot90": {"probability": 0.75},
-    "rotation": {"probability": 0.2, "degrees": [-15, 15], "tilt_degrees": [-5, 5]},
-    "scaling": {"probability": 0.2, "factor": [0.7, 1.4], "through_plane": True},
+    "rotation": {"probability": 0.2, "degrees": [-15, 15], "tilt_degrees": [-5, 5], "about": "z"},
+    "scaling": {"probability": 0.2, "factor": [0.7, 1.4], "through_plane": True, "about": "y"},
     "noise": {"probability": 0.1, "sigma": [0, 0.1]},
     "blur": {"probability": 0.2, "sigma": [0.5, 1]},
     "brightness": {"probability": 0.15, "factor": [0.75, 1.25], "shift": [-0.1, 0.1]},
@@ -57,6 +57,7 @@ def test_every_field_says_what_it_is(model):
         ("rot90", {"probability": -0.1}, "rot90.probability"),
         ("rotation", {"degrees": [15, -15]}, "rotation.degrees"),
         ("rotation", {"degrees": [0, float("nan")]}, "rotation.degrees.1"),
+        ("rotation", {"about": "w"}, "rotation.about"),
         ("scaling", {"factor": [0, 1]}, "scaling.factor.0"),
         ("noise", {"sigma": [-1, 1]}, "noise.sigma.0"),
         ("blur", {"sigma": [0, 1]}, "blur.sigma.0"),

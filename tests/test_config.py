@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from piecemeal import (
+    annotation_specs,
     augmentation_specs,
     cohort_specs,
     config,
@@ -128,7 +129,7 @@ def test_unknown_nested_key_names_the_keys_of_its_level(method):
 def test_unknown_key_below_a_dictionary(cohort):
     cohort["annotations"]["complete"]["half3"] = None
     message = refused(cohort, CohortConfig, "key 'annotations.complete.half3'")
-    assert "allowed: description, half1, half2" in message
+    assert "allowed: datasets, description, half1, half2" in message
 
 
 def test_wrong_type_names_what_was_given(method):
@@ -232,6 +233,33 @@ def test_unknown_kind_of_annotation(cohort):
     refused(cohort, CohortConfig, "annotations.half.half1", "super_label", "scribbles")
 
 
+SLICED = {"kind": "every_nth_slice", "step": 5, "view": "coronal"}
+
+
+def test_slices_of_a_view_take_canonical_order(cohort):
+    cohort["annotations"]["half"]["datasets"] = {"acdc": SLICED}
+    refused(cohort, CohortConfig, "annotations.half: `every_nth_slice` takes `orientation: canon")
+    config = validate(cohort | {"orientation": "canonical"}, CohortConfig, "cohort.yaml")
+    (own,) = config.annotations["half"].datasets.values()
+    assert (own.step, own.offset, own.view) == (5, 0, "coronal")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"datasets": {"word": SLICED}}, "annotations.half.datasets: unknown ['word']"),
+        ({"sources": ["word"]}, "annotations.half.sources: unknown ['word']; allowed: ['acdc']"),
+        ({"sources": []}, "annotations.half.sources"),
+        ({"datasets": {"acdc": {"kind": "partial", "annotated": ["atrium"]}}}, "'atrium'"),
+        ({"datasets": {"acdc": SLICED | {"offset": 5}}}, "expected less than step, 5"),
+        ({"datasets": {"acdc": SLICED | {"view": "oblique"}}}, "view'"),
+    ],
+)
+def test_a_data_set_of_an_annotation_that_is_impossible(cohort, change, said):
+    cohort["annotations"]["half"] |= change
+    refused(cohort | {"orientation": "canonical"}, CohortConfig, said)
+
+
 def test_missing_file_lists_its_neighbours(tmp_path):
     (tmp_path / "slac.yaml").write_text("title: SLAC\n")
     path = tmp_path / "slak.yaml"
@@ -268,7 +296,8 @@ def test_models_do_not_change(method):
 
 
 def test_every_key_is_described():
-    files = (augmentation_specs, cohort_specs, config, dataset_specs, training_specs)
+    files = (annotation_specs, augmentation_specs, cohort_specs)
+    files += (config, dataset_specs, training_specs)
     models = {m for file in files for m in vars(file).values() if isinstance(m, type)}
     models = [m for m in models if issubclass(m, Strict) and m is not Strict]
     undescribed = {

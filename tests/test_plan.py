@@ -173,6 +173,16 @@ def test_a_scale_may_leave_arms_out(place):
     refused(place, "cohorts.thigh.leave_out", "naive_masking", "slac")
 
 
+def test_a_scale_may_only_prepare_a_cohort(place):
+    place.change(
+        f"scales/{SCALE}.yaml",
+        lambda c: c["cohorts"]["thigh"].update(leave_out="all", training=None),
+    )
+    assert runs(place, "thigh") == []
+    assert "thigh" in place.plan().prepared
+    assert runs(place, "cardiac")
+
+
 class TestAChainOfRuns:
     """Three tasks, then the head alone, then all four."""
 
@@ -338,6 +348,23 @@ def test_an_annotation_changes_its_own_runs_only(place):
         "thigh/half_merged/naive_masking",
         "thigh/half_merged/slac",
     }
+
+
+def test_protocols_of_data_sets_name_class_ids_and_change_their_annotation_only(place):
+    own = {"kind": "partial", "annotated": ["flexors"]}
+    before = place.plan()
+    place.change(
+        "cohorts/thigh.yaml",
+        lambda c: c["annotations"]["half_merged"].update(
+            datasets={"oai_thigh": own}, sources=["oai_thigh"]
+        ),
+    )
+    after = place.plan()
+    assert changed(before, after)["annotated"] == {"thigh/half_merged"}
+    settings = after.annotated["thigh/half_merged"].settings
+    flexors = settings["structures"].index("flexors") + 1
+    assert settings["own"] == {"oai_thigh": {"kind": "partial", "annotated": [flexors]}}
+    assert settings["sources"] == ["oai_thigh"]
 
 
 def test_scoring_changes_scores_but_no_run(place):
@@ -509,3 +536,51 @@ def test_the_optimiser_of_a_scale_stands_in_for_that_of_the_methods(place):
         assert adam.items() <= given.items() if run.settings["network"] else given is None
         assert "optimiser" not in run.settings["training"]
     assert {unit.hash for unit in runs(place, "cardiac")} == before
+
+
+def test_the_batch_of_a_scale_stands_in_for_that_of_the_methods(place):
+    place.change(
+        f"scales/{SCALE}.yaml",
+        lambda c: c["cohorts"]["thigh"].update(
+            training={"samples": 30, "validate_every": 30, "batch_size": 3}
+        ),
+    )
+    for run in runs(place, "thigh"):
+        trained = bool(run.settings["network"])
+        assert run.settings["batch_size"] == (3 if trained else None)
+        assert not trained or run.settings["training"]["steps"] == 10
+    assert {r.settings["batch_size"] for r in runs(place, "cardiac")} >= {10}
+
+
+def test_last_weights_are_scored_of_what_is_trained_where_the_scale_asks_for_them(place):
+    def asked() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {"thigh": set(), "cardiac": set()}
+        for unit in place.plan().scores.values():
+            if unit.settings["last_weights"]:
+                found[unit.settings["cohort"]].add(unit.settings["method"])
+        return found
+
+    before = place.plan()
+    assert asked() == {"thigh": set(), "cardiac": set()}
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"].update(last_weights=True))
+    trained = {r.settings["method"] for r in runs(place, "thigh") if r.settings["network"]}
+    assert asked() == {"thigh": trained, "cardiac": set()}
+    difference = changed(before, place.plan())
+    assert difference["runs"] == set()
+    assert {key.split("/")[2] for key in difference["scores"]} == trained
+
+
+def test_a_method_may_have_a_patch_of_its_own(place):
+    def patches(c):
+        c["input"] = {"kind": "patches", "size": [8, 64, 64]}
+
+    for method in ("slac", "naive_masking"):
+        place.change(f"methods/{method}.yaml", patches)
+    change = {"patch": [2, 16, 16], "patches": {"slac": [4, 32, 32]}}
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"].update(change))
+    given = {r.settings["method"]: r.settings["input"] for r in runs(place, "thigh")}
+    assert given["slac"]["size"] == [4, 32, 32]
+    assert given["naive_masking"]["size"] == [2, 16, 16]
+    change["patches"] = {"slack": [4, 32, 32]}
+    place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"].update(change))
+    refused(place, "cohorts.thigh.patches", "slack")

@@ -25,6 +25,7 @@ COLUMNS = (
 )
 SCRIPT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "score.py"
 NAMES = {"scores": "scores.csv", "unprocessed": "unprocessed.csv", "record": "scores.json"}
+NAMES["last"] = "scores_last.csv"
 UNTRAINED = {"network": None, "network_options": {}, "optimiser": None, "batch_size": None}
 
 
@@ -238,7 +239,7 @@ def test_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
     cases = read_cases(cohort.prepared)
     assert scans == [
         {
-            **{"dataset": "blocks", "case": case, "phase": "", "task": ""},
+            **{"dataset": "blocks", "case": case, "phase": "", "task": "", "modality": "MR"},
             **{"diagonal_mm": 87.9875, "seconds": 3.0, "forward_passes": 3, "head_passes": 0},
         }
         for case in cases[cases["split"] == "test"]["case"]
@@ -246,13 +247,61 @@ def test_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
 
 
 @pytest.fixture
+def sizes(tmp_path, untrained):
+    """Score two scans of (left, right) voxels under `least_voxels`: {(scan, structure): voxels}."""
+    voxels = {"one": (3, 5), "two": (0, 4)}
+    rows = []
+    for scan, (left, right) in voxels.items():
+        folder = tmp_path / "prepared" / "sizes" / scan
+        folder.mkdir(parents=True)
+        labels = np.zeros((2, 3, 4), dtype=np.uint8)
+        labels.flat[:left], labels.flat[-right:] = 1, 2
+        for name in ("image", "labels"):
+            np.save(folder / f"{name}.npy", labels)
+        np.savez_compressed(folder / "reference.npz", labels)
+        about = {"native_shape": labels.shape, "spacing": [1, 1, 1], "affine": np.eye(4).tolist()}
+        about |= {"grid_shape": labels.shape, "grid_spacing": [1, 1, 1], "file_axes": None}
+        (folder / "scan.json").write_text(json.dumps(about))
+        row = {"dataset": "sizes", "scan": scan, "case": scan, "phase": "", "task": ""}
+        rows.append(row | {"split": "test", "half": "", "declared": "left;right"})
+    pd.DataFrame(rows).to_csv(tmp_path / "prepared" / "cases.csv", index=False)
+
+    def score(least):
+        settings = untrained("background", least_voxels=least)
+        found = score_run(settings, tmp_path / "prepared", tmp_path / "none", tmp_path)
+        assert len(found.scans) == 2
+        kept = [
+            table.set_index(["case", "structure"])["true_voxels"].to_dict() for table in found[:2]
+        ]
+        assert kept[0] == kept[1]
+        assert list(found.processed) == COLUMNS.split(",")
+        return kept[0]
+
+    return score
+
+
+@pytest.mark.parametrize(
+    ("least", "kept"),
+    [
+        (None, {("one", "left"): 3, ("one", "right"): 5, ("two", "left"): 0, ("two", "right"): 4}),
+        (0, {("one", "left"): 3, ("one", "right"): 5, ("two", "right"): 4}),
+        (3, {("one", "right"): 5, ("two", "right"): 4}),
+        (4, {("one", "right"): 5}),
+        (5, {}),
+    ],
+)
+def test_structures_that_are_too_small_are_not_scored(sizes, least, kept):
+    assert sizes(least) == kept
+
+
+@pytest.fixture
 def script(cohort, tmp_path):
     """Run the script of the rule with settings; what it leaves in scores.json."""
 
-    def run(settings):
+    def run(settings, weights=tmp_path / "none", last=tmp_path / "none"):
         job = SimpleNamespace(
             input=SimpleNamespace(
-                weights=str(tmp_path / "none"), prepared=str(cohort.prepared / "cases.csv")
+                weights=str(weights), last=str(last), prepared=str(cohort.prepared / "cases.csv")
             ),
             output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in NAMES.items()}),
             params=SimpleNamespace(settings=settings),
@@ -276,6 +325,34 @@ def test_the_script_writes_slices_where_the_cohort_asks_for_them(untrained, scri
     record = script(untrained("background", slices=[32, 36]))
     assert len(record["slices"]) == 8
     assert {entry["hd_slice_px"] for entry in record["slices"]} == {None}
+
+
+def test_the_script_scores_the_last_weights_where_the_scale_asks_for_them(
+    settings, weights, script, tmp_path
+):
+    last = tmp_path / "last.pt"
+    state = torch.load(weights, weights_only=True)
+    torch.save({name: torch.full_like(value, 0.1) for name, value in state.items()}, last)
+    script(settings(last_weights=True), weights, last)
+    best, ours = (pd.read_csv(tmp_path / name) for name in ("scores.csv", "scores_last.csv"))
+    assert len(best) == len(ours) == 4
+    assert not best["predicted_voxels"].equals(ours["predicted_voxels"])
+    names = [
+        {path.name for path in (tmp_path / folder / "blocks").iterdir()}
+        for folder in ("predictions", "predictions_last")
+    ]
+    assert names[0] == names[1]
+    script(settings(last_weights=True), weights, weights)
+    best, ours = (pd.read_csv(tmp_path / name) for name in ("scores.csv", "scores_last.csv"))
+    pd.testing.assert_frame_equal(best.drop(columns="seconds"), ours.drop(columns="seconds"))
+
+
+def test_the_script_writes_only_a_header_where_last_weights_are_not_asked_for(
+    settings, weights, script, tmp_path
+):
+    script(settings(), weights)
+    assert (tmp_path / "scores_last.csv").read_text() == COLUMNS + "\n"
+    assert not (tmp_path / "predictions_last").exists()
 
 
 class Tasks(TaskConditioned):

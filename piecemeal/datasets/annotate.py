@@ -1,27 +1,38 @@
 """Write what each case's annotator is taken to have said: codes and label sets (labelsets.py).
 
 cases.csv                    one row a scan, columns COLUMNS; written last. `undeclared`: ids of
-                             structures that its data set does not label
+                             structures that its data set does not label; `view`: how the slices
+                             lie that alone were drawn ("axial", ...), empty of a whole scan
 sets.json                    {protocol: [[class ids of code 0], [of code 1], ...]}, a protocol for
-                             each list of structures that scans of a data set were drawn with
+                             each list of structures that scans of a data set were drawn with, and
+                             one a table where it depends on what the slices show
 <dataset>/<scan>/codes.npy   uint8 (z, size, size), rows of the scan's protocol in sets.json
 <dataset>/<scan>/places.npz  where each code occurs (places.py)
 """
 
-import hashlib
 import json
+import logging
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from piecemeal import annotations, bitmasks
+from piecemeal import bitmasks
 from piecemeal.annotations import as_declared
+from piecemeal.datasets.annotators import (
+    annotate_scan,
+    labels_of,
+    name_protocols,
+)
 from piecemeal.datasets.places import write_places
 from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
 from piecemeal.errors import InputError
-from piecemeal.labelsets import Annotation
-from piecemeal.provenance import write_text
+from piecemeal.labelsets import Annotation, carries_information
+from piecemeal.provenance import short_hash, write_text
+
+log = logging.getLogger(__name__)
 
 COLUMNS = [
     "dataset",
@@ -34,16 +45,8 @@ COLUMNS = [
     "half",
     "undeclared",
     "protocol",
+    "view",
 ]
-
-# What each kind of protocol needs beside "kind".
-SETTINGS = {
-    "complete": set(),
-    "super_label": {"merged"},
-    "partial": {"annotated"},
-    "sparse_slices": {"fraction", "axis", "seed"},
-    "unlabelled": set(),
-}
 
 
 def annotate(
@@ -54,98 +57,112 @@ def annotate(
     known: str = "declared",
     tasks: list[str] | None = None,
     bits: dict[str, list[int]] | None = None,
+    own: dict[str, dict] | None = None,
+    sources: list[str] | None = None,
 ) -> pd.DataFrame:
     """Annotate the training and validation cases of a prepared store; returns cases.csv.
 
     structures: class 1, 2, ... of the cohort. halves gives the protocol of half 1 and of half 2 of
-    the patients: {"kind": ...} with the settings of SETTINGS, or None to drop these cases. Which
-    slices a scan of `sparse_slices` keeps depends on the protocol's seed and the scan alone.
+    the patients: {"kind": ...} with the settings of annotators.SETTINGS, or None to drop these
+    cases. Which slices a scan of `sparse_slices` keeps depends on the protocol's seed and the scan
+    alone.
     known: "declared", "present" or "all", the structures of a scan that a voxel without a label is
     known not to be; it may be each of the others, whatever the protocol
-    (`annotations.as_declared`).
+    (`annotations.as_declared`). "present" means those of the slice in `every_nth_slice`.
     tasks: only the cases of these are annotated; None: all.
     bits: task -> class ids of its structures, of a cohort whose structures overlap: codes are its
     bit masks then, and each set holds all structures of a mask (`bitmasks.table`), not what a voxel
     may be one of. Its halves are `complete`, in a protocol of each task.
+    own: data set -> its protocol, instead of those of the halves. sources: only the cases of these
+    data sets are annotated; None: all.
     Raises InputError on an unknown protocol, one of its settings missing or unknown, another one
     than `complete` with `bits`, or class ids out of range.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.csv").unlink(missing_ok=True)
-    kinds = {half: _named(half, halves) for half in (1, 2) if halves.get(half)}
-    if bits and set(kinds.values()) - {"complete"}:
+    own = own or {}
+    protocols = {key: protocol for key, protocol in (halves | own).items() if protocol}
+    names = name_protocols(protocols)
+    if bits and set(names.values()) - {"complete"}:
         raise InputError(
-            f"protocols {sorted(kinds.values())}: structures that overlap take `complete`; correct "
+            f"protocols {sorted(names.values())}: structures that overlap take `complete`; correct "
             "`annotations` in config/cohorts"
         )
-    cases = read_cases(prepared)
-    cases = cases[cases["split"].isin(["train", "validation"]) & cases["half"].isin(kinds)]
-    if tasks is not None:
-        cases = cases[cases["task"].isin(tasks)]
-    every = list(range(1, len(structures) + 1))
-    protocols, undeclared, tables = [], [], {}
+    cases = _of_training(prepared, tasks, sources)
+    keys = [row.dataset if row.dataset in own else row.half for row in cases.itertuples()]
+    cases = cases.assign(key=keys)[np.array([key in protocols for key in keys], bool)]
+    annotators = _Annotators(structures, known, bits)
+    found: dict[str, list[str]] = {"undeclared": [], "protocol": [], "view": []}
+    tables, silent = {}, Counter()
     for row in cases.itertuples():
-        place = Path(row.dataset) / row.scan
-        declared = names_to_ids(row.declared, structures)
-        drawn = every if known == "all" else names_to_ids(getattr(row, known), structures)
-        others = _others(drawn, structures)
-        protocol = kinds[row.half] + (f"_without_{'_'.join(others)}" if others else "")
-        scan, classes = PreparedScan(prepared / place), len(structures) + 1
-        if bits:
-            # A bit is another structure in each task.
-            protocol = f"{row.task}_{protocol}"
-            said = Annotation(_labels(scan), bitmasks.table(bits[row.task], classes))
-        else:
-            said = _annotate_scan(scan, row.scan, halves[row.half], classes)
-        annotation = as_declared(said, drawn)
+        place, protocol = Path(row.dataset) / row.scan, protocols[row.key]
+        scan = PreparedScan(prepared / place)
+        name, annotation = annotators.asked(scan, row, protocol, names[row.key])
+        codes, sets = annotation
         (folder / place).mkdir(parents=True, exist_ok=True)
-        np.save(folder / place / "codes.npy", annotation.codes)
-        places = folder / place / "places.npz"
-        write_places(places, annotation.codes, len(annotation.sets), place.as_posix())
-        # The table depends on the protocol only, so every scan of the protocol gives the same.
-        tables[protocol] = [np.flatnonzero(members).tolist() for members in annotation.sets]
-        protocols.append(protocol)
-        undeclared.append(";".join(_others(declared, structures)))
-    cases = cases.assign(protocol=protocols, undeclared=undeclared)[COLUMNS]
+        np.save(folder / place / "codes.npy", codes)
+        write_places(folder / place / "places.npz", codes, len(sets), place.as_posix())
+        # Every scan of that name gives the same.
+        tables[name] = [np.flatnonzero(members).tolist() for members in sets]
+        declared = names_to_ids(row.declared, structures)
+        found["undeclared"].append(";".join(_others(declared, structures)))
+        found["protocol"].append(name)
+        found["view"].append(view := protocol.get("view", ""))
+        if view and not carries_information(sets)[codes].any():
+            silent[row.dataset] += 1
+    _warn_of(silent)
+    cases = cases.assign(**found)[COLUMNS]
     write_text(folder / "sets.json", json.dumps(tables, indent=1))
     write_text(folder / "cases.csv", cases.to_csv(index=False))
     return cases
 
 
+class _Annotators(NamedTuple):
+    """What all annotators of a cohort share; as in `annotate`."""
+
+    structures: list[str]
+    known: str
+    bits: dict[str, list[int]] | None
+
+    def asked(self, scan: PreparedScan, row, protocol: dict, name: str) -> tuple[str, Annotation]:
+        """What is said of the scan of a row, and the `name` that its table goes by."""
+        classes = len(self.structures) + 1
+        if self.known == "present" and protocol["kind"] == "every_nth_slice":
+            said = annotate_scan(scan, row.scan, protocol, classes, by_slice=True)
+            return f"{name}_{short_hash(said.sets.tolist())}", said
+        drawn = list(range(1, classes))
+        if self.known != "all":
+            drawn = names_to_ids(getattr(row, self.known), self.structures)
+        if others := _others(drawn, self.structures):
+            name += f"_without_{'_'.join(others)}"
+        if self.bits:
+            # A bit is another structure in each task.
+            said = Annotation(labels_of(scan), bitmasks.table(self.bits[row.task], classes))
+            return f"{row.task}_{name}", as_declared(said, drawn)
+        return name, as_declared(annotate_scan(scan, row.scan, protocol, classes), drawn)
+
+
+def _warn_of(silent: Counter[str]) -> None:
+    for dataset, number in silent.items():
+        log.warning(
+            "%s: in %d scans none of the drawn slices says anything: they show no structure, or "
+            "the grid falls between them",
+            *(dataset, number),
+        )
+
+
+def _of_training(
+    prepared: Path, tasks: list[str] | None, sources: list[str] | None
+) -> pd.DataFrame:
+    """Training and validation cases of these tasks and data sets; None: of all."""
+    cases = read_cases(prepared)
+    chosen = cases["split"].isin(["train", "validation"])
+    for column, asked in (("task", tasks), ("dataset", sources)):
+        if asked is not None:
+            chosen &= cases[column].isin(asked)
+    return cases[chosen]
+
+
 def _others(drawn: list[int], structures: list[str]) -> list[str]:
     """Ids, as text, of the structures that are not among `drawn`."""
     return [str(i) for i in range(1, len(structures) + 1) if i not in drawn]
-
-
-def _named(half: int, halves: dict[int, dict | None]) -> str:
-    """The protocol's kind, with the number of the half if both halves vary the same kind."""
-    protocol, other = halves[half], halves.get(3 - half)
-    kind = protocol.get("kind")
-    if kind not in SETTINGS:
-        raise InputError(f"half {half}: kind {kind!r} is unknown; use one of {sorted(SETTINGS)}")
-    given = protocol.keys() - {"kind"}
-    if given != SETTINGS[kind]:
-        raise InputError(
-            f"half {half}: {kind} takes {sorted(SETTINGS[kind])}, found {sorted(given)}; correct it"
-        )
-    differs = other is not None and other.get("kind") == kind and other != protocol
-    return f"{kind}_{half}" if differs else kind
-
-
-def _annotate_scan(prepared: PreparedScan, name: str, protocol: dict, classes: int) -> Annotation:
-    if protocol["kind"] == "unlabelled":
-        return annotations.unlabelled(prepared.image.shape, classes)
-    settings = {key: value for key, value in protocol.items() if key != "kind"}
-    if "seed" in settings:
-        digest = hashlib.sha256(f"{settings['seed']}:{name}".encode()).hexdigest()
-        settings["seed"] = int(digest[:8], 16)
-    simulate = getattr(annotations, protocol["kind"])
-    return simulate(_labels(prepared), classes=classes, **settings)
-
-
-def _labels(prepared: PreparedScan) -> np.ndarray:
-    if prepared.labels is None:
-        raise InputError(
-            f"{prepared.folder}: has no labels to annotate from; use `unlabelled` for it"
-        )
-    return np.asarray(prepared.labels)

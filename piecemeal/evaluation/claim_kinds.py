@@ -52,6 +52,12 @@ class Claim(BaseModel):
     structures: list[str] = Field(
         [], description="the structures that it is about; none: all of the cohort"
     )
+    datasets: list[str] = Field(
+        [], description="the data sets whose test scans decide; none: all of the cohort"
+    )
+    modality: str | None = Field(
+        None, description="the modality whose test scans decide; null: all of the cohort"
+    )
     normalised: bool = Field(
         False,
         description="distances: divided by the largest one that either arm has in any scan of the "
@@ -105,13 +111,19 @@ class Claim(BaseModel):
         InputError where a score that should be there is not, or a structure is unknown.
         """
         scored = set(scores["structure"])
-        if unknown := sorted({*self.named} - scored):
+        # Where small structures are not scored, the few scans of a small scale may have none.
+        small = "least_voxels" in scores and scores["least_voxels"].notna().any()
+        if not small and (unknown := sorted({*self.named} - scored)):
             raise InputError(
                 f"claim {self.claim}: no scores of {', '.join(unknown)} in cohort {self.cohort}; "
                 f"its structures are {', '.join(sorted(scored))}"
             )
         if self.named:
             scores = scores[scores["structure"].isin(self.named)]
+        if self.datasets:
+            scores = scores[scores["dataset"].isin(self.datasets)]
+        if self.modality:
+            scores = scores[scores["modality"] == self.modality]
         pairs = paired(scores, self.better, self.worse, self.metric)
         lacking = pairs[pairs.isna().any(axis=1)]
         if len(lacking):

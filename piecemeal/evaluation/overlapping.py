@@ -27,6 +27,8 @@ def bit_by_bit(
     shape (see `bitmasks`); labels: bit -> name of its structure; the others: for `measure`. Raises
     InputError on volumes that are not uint8, and as `measure` does.
     """
+    if not labels:
+        return measure(_alone(prediction, 0), _alone(reference, 0), {}, *arguments, **options)
     rows = [
         measure(_alone(prediction, k), _alone(reference, k), {1: name}, *arguments, **options)
         for k, name in labels.items()

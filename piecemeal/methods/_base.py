@@ -23,7 +23,8 @@ class Method(ABC):
     batch each of several processes needs, and `most_processes` how many of these may train a run
     together, None for any number; `work` is how many forward passes of what `build` makes a sample
     of a training step is worth; `noted` names what `training_loss` leaves in `notes`, for the
-    columns of history.csv.
+    columns of history.csv; `wants_views` is True if `training_loss` has to know which samples are
+    annotated in slices.
     """
 
     trained = True
@@ -33,6 +34,7 @@ class Method(ABC):
     most_processes: int | None = None
     work = 1.0
     noted: tuple[str, ...] = ()
+    wants_views = False
 
     def __init__(self, classes: int):
         self.classes = classes  # background included
@@ -95,7 +97,9 @@ class Method(ABC):
         """Scalar loss of one training step; to be changed by what takes more than one pass.
 
         forward: the network, under the run's autocast and wrapped for several GPUs: everything has
-        to go through it. done: share of the training that is over, from 0 to below 1.
+        to go through it. done: share of the training that is over, from 0 to below 1. Where
+        `wants_views` is set, `views` comes along by name, int8 (B,): the axis of space (z, y, x)
+        across which the slices of a sample lie that alone were annotated, -1 where all of it was.
         """
         return self.loss(forward(images), codes, sets)
 

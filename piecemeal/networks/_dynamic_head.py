@@ -2,12 +2,13 @@
 
 Weights and biases of three 1x1(x1) convolutions, 8 to 8 to 8 to the channels of one task, are not
 learned but computed, for every image: by one linear layer, the controller, from the backbone's
-deepest map averaged over space and from the number of the task as one-hot vector. The backbone
-knows nothing of the task, so one pass of it serves all tasks.
+deepest map averaged over space and from what tells the task, which in DoDNet is its number as
+one-hot vector. The backbone knows nothing of the task, so one pass of it serves all tasks.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from math import gcd
 
 import torch
@@ -26,14 +27,21 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(gcd(GROUPS, channels), channels)
 
 
-class DynamicHead(nn.Module):
-    """From the deepest and the last map of a backbone to the logits of a task.
+class ToldHead(nn.Module, ABC):
+    """From the deepest and the last map of a backbone to the logits of a task, however told.
 
-    deep_channels, last_channels: of these maps; channels: logits of one task.
+    deep_channels, last_channels: of these maps; channels: logits of one task; seen: length of what
+    the controller sees, of the image and of the task.
     """
 
     def __init__(
-        self, deep_channels: int, last_channels: int, tasks: int, channels: int, dimensions: int
+        self,
+        deep_channels: int,
+        last_channels: int,
+        tasks: int,
+        channels: int,
+        dimensions: int,
+        seen: int,
     ):
         super().__init__()
         self.tasks, self.channels = tasks, channels
@@ -45,7 +53,11 @@ class DynamicHead(nn.Module):
             nn.ReLU(inplace=True),
             CONVOLUTION[dimensions](last_channels, CHANNELS, 1),
         )
-        self.controller = nn.Linear(deep_channels + tasks, sum(self.sizes))
+        self.controller = nn.Linear(seen, sum(self.sizes))
+
+    @abstractmethod
+    def told(self, tasks: Tensor, context: Tensor) -> Tensor:
+        """What tells the controller the `tasks` (B,), beside the `context` of the images."""
 
     def features(self, deep: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """What `forward` needs of an image: (B, deep_channels), and 8 maps (B, 8, *space)."""
@@ -54,8 +66,8 @@ class DynamicHead(nn.Module):
     def forward(self, features: tuple[Tensor, Tensor], task: int | Tensor) -> Tensor:
         """Logits (B, channels, *space) of one task for all images, or of one task id each (B,)."""
         context, maps = features
-        asked = F.one_hot(self._ids(task, context), self.tasks).to(context.dtype)
-        numbers = self.controller(torch.cat([context, asked], dim=1)).split(self.sizes, dim=1)
+        told = self.told(self._ids(task, context), context)
+        numbers = self.controller(torch.cat([context, told], dim=1)).split(self.sizes, dim=1)
         x = maps.flatten(2)
         for layer, outputs in enumerate(self.outputs):
             weight = numbers[layer].unflatten(1, (outputs, CHANNELS))
@@ -72,3 +84,16 @@ class DynamicHead(nn.Module):
                 f"{self.tasks - 1}, see the network's option tasks"
             )
         return torch.full((len(context),), task, device=context.device)
+
+
+class DynamicHead(ToldHead):
+    """DoDNet's own, which is told a task by its number; sizes as for `ToldHead`."""
+
+    def __init__(
+        self, deep_channels: int, last_channels: int, tasks: int, channels: int, dimensions: int
+    ):
+        seen = deep_channels + tasks
+        super().__init__(deep_channels, last_channels, tasks, channels, dimensions, seen)
+
+    def told(self, tasks: Tensor, context: Tensor) -> Tensor:
+        return F.one_hot(tasks, self.tasks).to(context.dtype)

@@ -17,6 +17,7 @@ from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import QualitativeFigure
 from piecemeal.publishing import style
+from piecemeal.publishing.composition import parted
 from piecemeal.publishing.examples import Panel
 
 
@@ -91,7 +92,7 @@ def examples(
             )
         parts = [(style.task_title(task), rows[rows["task"] == task]) for task in wanted]
     elif spec.each_dataset:
-        parts = list(rows.groupby("dataset"))
+        parts = parted(rows)
     else:
         parts = [(about["title"], rows)]
     for title, part in parts:

@@ -19,25 +19,37 @@ from piecemeal.publishing.tables import TRAINING
 _SCAN = ["dataset", "case", "phase", "task"]
 _TEXT = dict.fromkeys(["case", "phase", "task"], str)
 _OF_A_SCAN = ["diagonal_mm", "forward_passes"]
-_OF_SOME_SCANS = ["seconds_one_pass", "forward_passes_one_pass"]  # where a method takes several
+_OF_SOME_SCANS = [
+    "modality",
+    *("seconds_one_pass", "forward_passes_one_pass"),  # where a method takes several
+]
 _PLACE = [*_SCAN, "structure"]
 _OF_SLICES = [BY_SLICE, "slices", "left_out"]
 
 
 def read_scores(
-    folder: Path, runs: Sequence[Mapping[str, str]], cohorts: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    runs: Sequence[Mapping[str, str]],
+    cohorts: Mapping[str, Mapping[str, Any]],
+    *,
+    last: bool = False,
 ) -> pd.DataFrame:
     """Scores of `runs` below `folder`, with the columns `arm` and `postprocessing` added.
 
     Also added, from scores.json, is what belongs to a scan as a whole: `diagonal_mm` of its volume,
     and the `forward_passes` that its prediction took; and where they are there, nan for other runs,
-    `seconds_one_pass`, `forward_passes_one_pass` and the measures slice by slice: `hd_slice_px`,
-    `slices`, `left_out`, `slice_diagonal_px`.
+    `modality`, `seconds_one_pass`, `forward_passes_one_pass` and the measures slice by slice:
+    `hd_slice_px`, `slices`, `left_out`, `slice_diagonal_px`. `least_voxels` is that of the cohort's
+    scoring, if there is one.
 
     runs: {"arm", "run" (path below `folder`), "scoring" (hash the scores must carry)}; cohorts:
-    {"treatment": what was done to the predictions}. Where something was done, the rows of the
-    predictions as they came are there as well. Raises InputError for scores that another version
-    of the scoring made, and for a scan that scores.csv has and scores.json has not.
+    {"treatment": what was done to the predictions, "least_voxels" if there is one}. Where
+    something was done, the rows of the predictions as they came are there as well.
+
+    last: in their place, scores of the weights of the last step, treated as the cohort asks and not
+    slice by slice; there may be none, as only some scales ask for them, and never of what is not
+    trained. Raises InputError for scores that another version of the scoring made, and for a scan
+    that scores.csv has and scores.json has not.
     """
     tables = []
     for entry in runs:
@@ -49,18 +61,22 @@ def read_scores(
                 f"expected {entry['scoring']}); delete the file and start again"
             )
         scans = _read_scans(place / "scores.json", scoring)
-        treatment = cohorts[entry["run"].split("/")[0]]["treatment"]
-        files = {"scores.csv": treatment}
-        if treatment != AS_PREDICTED:
+        about = cohorts[entry["run"].split("/")[0]]
+        treatment, least = about["treatment"], about.get("least_voxels")
+        files = {"scores_last.csv" if last else "scores.csv": treatment}
+        if not last and treatment != AS_PREDICTED:
             files["scores_unprocessed.csv"] = AS_PREDICTED
         for name, postprocessing in files.items():
             rows = pd.read_csv(place / name, dtype=_TEXT).fillna({"phase": "", "task": ""})
             rows = _with_scans(rows, scans, place / name)
-            rows = _with_slices(rows, scoring, place, name == "scores.csv")
-            tables.append(rows.assign(arm=entry["arm"], postprocessing=postprocessing))
+            if not last:
+                rows = _with_slices(rows, scoring, place, name == "scores.csv")
+            rows = rows.assign(arm=entry["arm"], postprocessing=postprocessing)
+            tables.append(rows if least is None else rows.assign(least_voxels=least))
     if not tables:
         raise InputError(f"{folder}: the paper has no runs at this scale; add its cohorts to it")
-    return pd.concat(tables, ignore_index=True)
+    # What has no row says nothing of the columns' types.
+    return pd.concat([rows for rows in tables if len(rows)] or tables[:1], ignore_index=True)
 
 
 def _read_scans(path: Path, scoring: Mapping[str, Any]) -> pd.DataFrame:
@@ -192,6 +208,11 @@ def circumstances(
         shortened=list(scale["shortened"]),
         of_cohorts={name: about["shortened"] for name, about in cohorts.items()},
         training={name: about["training"] for name, about in cohorts.items()},
+        least_voxels={
+            name: about["least_voxels"]
+            for name, about in cohorts.items()
+            if about.get("least_voxels") is not None
+        },
     )
 
 

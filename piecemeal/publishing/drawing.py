@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from piecemeal.datasets.store import read_cases
 from piecemeal.figure_specs import (
+    AnnotationMatrix,
     AttentionFigure,
     CaseScores,
     Comparison,
@@ -27,6 +29,7 @@ from piecemeal.figure_specs import (
 from piecemeal.publishing import chosen, collect, trained
 from piecemeal.publishing.attention import attention_curves, levels
 from piecemeal.publishing.compared import structure_scores
+from piecemeal.publishing.composition import annotation_matrix, sources_of
 from piecemeal.publishing.examples import example_slices
 from piecemeal.publishing.figures import case_scores, noted_curves, nothing, training_curves
 from piecemeal.publishing.shared_labels import sharing_of, sharing_tables
@@ -63,6 +66,10 @@ def draw(
         why = f"{', '.join(spec.arms)} left out at this scale"
         reasons = [f"{cohorts[c]['title']}: {cohorts[c]['not_run'] or why}" for c in ran]
         return nothing("; ".join(reasons), note)
+    if isinstance(spec, AnnotationMatrix):
+        structures = cohorts[spec.cohort]["structures"]
+        sources = sources_of(read_cases(prepared[spec.cohort]), structures)
+        return annotation_matrix(sources, given["datasets"], note)
     if isinstance(spec, Comparison | QualitativeFigure):
         spec, note = _of_those_that_ran(spec, set().union(*ran.values()), note)
     if isinstance(spec, TrainingCurves | NotedCurves):

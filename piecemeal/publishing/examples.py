@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -59,7 +60,7 @@ def example_slices(panels: Sequence[Panel], arms: Mapping[str, str], note: str =
     Every picture is cropped to what any mask of the row holds, keeps its true proportions, and
     says the mean Dice of the slice that is shown. `arms` is {name: heading} in column order; where
     an arm was not run, its place says so, and it has a dash where the arm was not asked. Without
-    arms the bare image stands beside the ground truth.
+    arms the bare image stands beside the ground truth. Rows of the same structures share a legend.
     """
     crops = [_region(panel) for panel in panels]
     heights = [_PANEL * _proportion(p, crop) for p, crop in zip(panels, crops, strict=True)]
@@ -68,6 +69,9 @@ def example_slices(panels: Sequence[Panel], arms: Mapping[str, str], note: str =
     legends = [
         _LEGEND_LINE * -(-len(p.structures) // n) for p, n in zip(panels, abreast, strict=True)
     ]
+    for number, (panel, after) in enumerate(pairwise(panels)):
+        if panel.structures == after.structures:  # said once, below the last of them
+            legends[number] = 0
     height = _TITLE + sum(heights) + sum(legends) + len(panels) * (_UNDER + 2 * _GAP) + _NOTE
     with style.look():
         figure = style.new_figure(width, height)
@@ -95,15 +99,16 @@ def example_slices(panels: Sequence[Panel], arms: Mapping[str, str], note: str =
                     under = f"Dice {dice:.3f}"
                     figure.text(centre, (bottom - 0.05) / height, under, ha="center", va="top")
             colour = style.colours(panel.structures)
-            figure.legend(
-                handles=[Patch(color=colour[name], label=name) for name in panel.structures],
-                loc="upper center",
-                bbox_to_anchor=((_LEFT + width) / 2 / width, (bottom - _UNDER + 0.05) / height),
-                ncols=abreast[number],
-                handlelength=0.9,
-                handleheight=0.9,
-                columnspacing=1.2,
-            )
+            if legends[number]:
+                figure.legend(
+                    handles=[Patch(color=colour[name], label=name) for name in panel.structures],
+                    loc="upper center",
+                    bbox_to_anchor=((_LEFT + width) / 2 / width, (bottom - _UNDER + 0.05) / height),
+                    ncols=abreast[number],
+                    handlelength=0.9,
+                    handleheight=0.9,
+                    columnspacing=1.2,
+                )
             top = bottom - _UNDER - legends[number] - 2 * _GAP
         figure.text(_LEFT / width, 0.07 / height, note, fontsize=7, color=style.FAINT)
     return figure

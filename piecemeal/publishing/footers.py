@@ -11,6 +11,8 @@ from piecemeal.publishing import cost, misses, ranks
 from piecemeal.publishing.cells import NOT_ITS_TASK
 from piecemeal.table_specs import Table
 
+LAST_WEIGHTS = "of the last step of every run, not those that the validation chose"
+
 
 @dataclass(frozen=True)
 class Circumstances:
@@ -18,7 +20,8 @@ class Circumstances:
 
     `sources` says where each cohort's data come from ("phantom", "local", ...); `postprocessing`
     is {setting: text} from `tables.treatments`; `shortened` lists what differs from the paper,
-    `of_cohorts` what else does in each cohort, and `training` says how long it is trained on.
+    `of_cohorts` what else does in each cohort, and `training` says how long it is trained on;
+    `least_voxels`: {cohort: how many reference voxels a structure must exceed to be scored}.
     """
 
     scale: str
@@ -27,6 +30,7 @@ class Circumstances:
     shortened: Sequence[str] = ()
     of_cohorts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     training: Mapping[str, str] = field(default_factory=dict)
+    least_voxels: Mapping[str, int] = field(default_factory=dict)
 
     def is_phantom(self, cohort: str) -> bool:
         """Whether any of the cohort's data was drawn, not measured."""
@@ -59,14 +63,19 @@ def footer(
         lines.append(("Not run", text))
     if text := _of_halves(table, circumstances.training):
         lines.append(("Training", text))
+    if table.weights == "last":
+        lines.append(("Weights", LAST_WEIGHTS))
     of_cohorts = {name: "; ".join(said) for name, said in circumstances.of_cohorts.items()}
     if shortened := [*circumstances.shortened, *filter(None, [_of_halves(table, of_cohorts)])]:
         lines.append(("Shortened against the paper", "; ".join(shortened)))
     if table.metrics:
-        if circumstances.postprocessing:
-            text = "; ".join(f"{s}: {what}" for s, what in circumstances.postprocessing.items())
-            lines.append(("Post-processing", text))
+        shown = set(rows["setting"])  # not all that is scored: last weights only as treated
+        done = [f"{s}: {what}" for s, what in circumstances.postprocessing.items() if s in shown]
+        if done:
+            lines.append(("Post-processing", "; ".join(done)))
         lines.append(("Empty masks", misses.policy(table)))
+        if text := _of_halves(table, {c: _small(n) for c, n in circumstances.least_voxels.items()}):
+            lines.append(("Not scored", text))
     if text := _divided(table):
         lines.append(("Normalised", text))
     if ranking is not None and (text := ranks.in_words(table, ranking)):
@@ -92,6 +101,13 @@ def _settings_of(table: Table) -> dict[str, str]:
     return {cohort: ", ".join(names) for cohort, names in settings.items()}
 
 
+def _small(least: int) -> str:
+    return (
+        f"structures with {least} voxels or fewer in the reference of a scan, those outside its "
+        "field of view among them; what an arm finds there does not count against it"
+    )
+
+
 def _divided(table: Table) -> str:
     """What normalised distances were divided by."""
     if not (names := [metric.name for metric in table.metrics if metric.normalised]):
@@ -106,7 +122,7 @@ def _divided(table: Table) -> str:
 def _not_run(table: Table, rows: pd.DataFrame) -> str:
     """What has no numbers and why: whole settings, or some of their arms."""
     absent = rows[rows["status"].str.startswith("not run")]
-    labels = {arm.name: arm.label for arm in table.arms}
+    labels = {arm.name: arm.full_label for arm in table.arms}
     said = []
     for (setting, why), part in absent.groupby(["setting", absent["status"].str.split(";").str[0]]):
         arms = [labels[name] for name in labels if name in set(part["method"])]
@@ -145,7 +161,7 @@ def _data(table: Table, circumstances: Circumstances) -> str:
 
 def _size(table: Table, rows: pd.DataFrame) -> str:
     """Cases and seeds of every setting; arms with fewer seeds than others are named."""
-    labels = {arm.name: arm.label for arm in table.arms}
+    labels = {arm.name: arm.full_label for arm in table.arms}
     said = []
     for setting, ran in rows[rows["n_seeds"] > 0].groupby("setting", sort=False):
         most = ran["n_seeds"].max()

@@ -12,7 +12,7 @@ from typing import Any
 
 from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
-from piecemeal.figure_specs import ASK_NETWORKS, TableFigure
+from piecemeal.figure_specs import ASK_NETWORKS, AnnotationMatrix, TableFigure
 from piecemeal.papers import AS_PREDICTED
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import file_sha256, short_hash, source_hash
@@ -37,6 +37,7 @@ def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
             "tasks": cohort.tasks,
             "overlapping": cohort.overlapping,
             "treatment": LARGEST_COMPONENT if cohort.scoring.largest_component else AS_PREDICTED,
+            "least_voxels": cohort.scoring.least_voxels,
             "not_run": reason,
             "left_out": [
                 one.arm
@@ -69,8 +70,26 @@ def _why_not(planner: Planner, cohort: CohortConfig) -> str:
 def table(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:
     """Parameters of one table; InputError if the paper has none of that name."""
     spec = table_spec(planner, paper, key)
+    _check_columns(planner, paper, spec)
     code = _code("table")
     return shared(planner, plan, paper) | {"spec": spec.model_dump(mode="json"), "code": code}
+
+
+def _check_columns(planner: Planner, paper: str, spec: Table) -> None:
+    """InputError if a column is of what its cohort has not."""
+    for half in spec.halves:
+        cohort = planner.cohort(half.cohort)
+        for column in half.columns:
+            for what, asked, there in (
+                ("structures", column.members, cohort.structures),
+                ("data sets", column.datasets, cohort.datasets),
+            ):
+                if absent := [name for name in asked if name not in there]:
+                    raise InputError(
+                        f"config/papers/{paper}/tables.yaml: table '{spec.key}', column "
+                        f"'{column.name}': cohort '{half.cohort}' has not {absent}; its {what} "
+                        f"are {there}"
+                    )
 
 
 def table_spec(planner: Planner, paper: str, key: str) -> Table:
@@ -87,7 +106,7 @@ def figure(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]
     if isinstance(spec, TableFigure):
         shown = _named(folder.tables, paper, spec.table, "tables.yaml")
         given["table"] = shown.model_dump(mode="json")
-    if isinstance(spec, ASK_NETWORKS):
+    if isinstance(spec, (*ASK_NETWORKS, AnnotationMatrix)):
         names = planner.cohort(spec.cohort).datasets
         given["datasets"] = {name: planner.dataset(name).title for name in names}
     code = _code("figure")

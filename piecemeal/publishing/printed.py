@@ -18,6 +18,7 @@ from piecemeal.publishing import cost, footers
 from piecemeal.publishing.cells import NOT_ITS_TASK
 from piecemeal.publishing.footers import Circumstances
 from piecemeal.publishing.misses import LOSSES, Convention, conventions, rests_on_misses
+from piecemeal.publishing.published import by_arm
 from piecemeal.publishing.tables import NO_COLUMN
 from piecemeal.table_specs import Arm, Half, Metric, Speed, Table
 
@@ -100,6 +101,7 @@ def lay_out(
 
     `ranking`, from `ranks.build_ranks`, gives the footer its line on ranks.
     """
+    rows = by_arm(table, rows)
     metrics = [metric for metric in table.metrics if metric.printed]
     numbers = rows.set_index(["setting", "method", "column", "metric"]).sort_index()
     noted = published[published["note"] != ""]
@@ -166,15 +168,36 @@ def _blocks(
     measures: Sequence[Metric | Speed],
 ) -> list[Block]:
     """Cut the columns into blocks of the width that the table asks for."""
+    ways = list(dict.fromkeys(arm.heading for arm in table.arms if arm.heading)) or [""]
+    places = list(product(zip(names, headings, strict=True), ways))
+    above = [_heading(heading, way, len(names)) for (_, heading), way in places]
+    empty = [PrintedCell("")] * len(measures)
     blocks = []
-    for first in range(0, len(names), table.columns_per_block):
+    for first in range(0, len(places), table.columns_per_block):
         part = slice(first, first + table.columns_per_block)
         lines = []
-        for arm in table.arms:
-            line = list(chain.from_iterable(cells[arm.name, name] for name in names[part]))
-            lines.append(PrintedRow(arm.label, arm.tex, arm.role, line))
-        blocks.append(Block(headings[part], measures, lines))
+        for arms in _abreast(table.arms):
+            below = {arm.heading: arm.name for arm in arms}
+            found = [
+                cells.get((below.get(way, below.get("")), name), empty)
+                for (name, _), way in places[part]
+            ]
+            one = arms[0]
+            lines.append(PrintedRow(one.label, one.tex, one.role, [*chain.from_iterable(found)]))
+        blocks.append(Block(above[part], measures, lines))
     return blocks
+
+
+def _heading(column: str, way: str, columns: int) -> str:
+    """What stands above a column in which arms stand side by side; alone, that is said once."""
+    return way if way and columns == 1 else ", ".join(filter(None, (column, way)))
+
+
+def _abreast(arms: list[Arm]) -> list[list[Arm]]:
+    """The arms of every printed row: those of one label where arms have headings, else one."""
+    if not any(arm.heading for arm in arms):
+        return [[arm] for arm in arms]
+    return [[arm for arm in arms if arm.label == label] for label in {a.label: 0 for a in arms}]
 
 
 def _settings(rows: pd.DataFrame, half: Half) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from piecemeal.errors import InputError
+from piecemeal.papers import AS_PREDICTED
 from piecemeal.table_specs import Table
 
 _CELL = ["method", "setting", "column", "metric"]
@@ -28,6 +29,8 @@ def read_published(table: Table, folder: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}; restore the file") from None
     published = published.rename(columns=table.published.rename)
+    if {"method", "setting"} <= set(published):
+        published = by_arm(table, published)
     if "note" not in published:
         published["note"] = ""
     if absent := [c for c in _WANTED if c not in published]:
@@ -61,6 +64,46 @@ def _places(table: Table) -> set[tuple[str, str, str | None, str]]:
         measured += [("", speed.name) for speed in table.speed]
         places |= {(arm.name, half.setting, *place) for arm in table.arms for place in measured}
     return places
+
+
+def as_printed(table: Table, rows: pd.DataFrame) -> pd.DataFrame:
+    """Long form with `method`, `base` and `setting` as the paper has them, for arms that say so.
+
+    rows: with the arm's name under `method` and that of the half, or '<half>, as predicted', under
+    `setting`. The paper's tables name one arm by several columns, and ours by one.
+    """
+    named = {(arm, setting): row for row, (arm, setting) in _rows_of(table).items()}
+    found = [named[place] for place in zip(rows["method"], rows["setting"], strict=True)]
+    return rows.assign(**_columns(found, ["method", "base", "setting"]))
+
+
+def by_arm(table: Table, rows: pd.DataFrame) -> pd.DataFrame:
+    """The inverse of `as_printed`; a row that is of no arm stays as it is.
+
+    rows: without `base`, that of each arm counts as given.
+    """
+    of_rows = _rows_of(table)
+    if "base" not in rows:
+        of_rows = {(method, setting): place for (method, _, setting), place in of_rows.items()}
+    keys = [name for name in ("method", "base", "setting") if name in rows]
+    named = zip(*(rows[name] for name in keys), strict=True)
+    found = [of_rows.get(key, (key[0], key[-1])) for key in named]
+    return rows.assign(**_columns(found, ["method", "setting"]))
+
+
+def _columns(rows: list[tuple[str, ...]], names: list[str]) -> dict[str, list[str]]:
+    return {name: [row[k] for row in rows] for k, name in enumerate(names)}
+
+
+def _rows_of(table: Table) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """(method, base, setting) in the csv -> name of the arm, setting of the half."""
+    found = {}
+    for arm in table.arms:
+        for half in table.halves:
+            method, base, setting = table.printed_as(arm, half.setting)
+            for more in ("", f", {AS_PREDICTED}"):
+                found[method, base, setting + more] = (arm.name, half.setting + more)
+    return found
 
 
 def with_published(rows: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

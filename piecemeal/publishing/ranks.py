@@ -78,7 +78,7 @@ def in_words(table: Table, ranks: pd.DataFrame) -> str:
 
     '' where there are none.
     """
-    labels = {arm.name: arm.label for arm in table.arms}
+    labels = {arm.name: arm.full_label for arm in table.arms}
     first = next((metric.name for metric in table.metrics if metric.printed), None)
     said = []
     for half in table.halves:

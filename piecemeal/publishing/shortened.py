@@ -22,6 +22,9 @@ def of_cohort(planner: Planner, plan: Plan, name: str) -> list[str]:
         said += _grids(change.grid, planner.cohort(name).grid)
     if change.patch and any(run["input"]["kind"] == "patches" for run in runs):
         said.append(f"patches of {_by(change.patch)} voxels")
+    for method, patch in change.patches.items():
+        if any(run["method"] == method for run in runs):
+            said.append(f"{planner.method(method).title} with patches of {_by(patch)} voxels")
     mirrored = {run["method"] for run in runs if planner.method(run["method"]).inference.flips}
     if mirrored and not change.mirrors:
         titles = ", ".join(planner.method(name).title for name in sorted(mirrored))
@@ -43,6 +46,8 @@ def training(planner: Planner, plan: Plan, name: str) -> str:
         said += f", {planner.method(method).title} {times:g} times as long"
     for arm, times in _lengths(planner, plan, name).items():
         said += f", {arm} {times:g} times as long"
+    if size := change.training.batch_size:
+        said += f", {size} a step"
     if own := change.training.optimiser:
         said += f", optimised by {own.name} at a learning rate of {own.learning_rate:g}"
     if change.training.decay:

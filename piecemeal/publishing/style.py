@@ -6,6 +6,7 @@ same result in a script, a test and a cluster job without a display.
 
 from __future__ import annotations
 
+import colorsys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from piecemeal.provenance import replacing
@@ -22,6 +24,13 @@ from piecemeal.table_specs import Metric
 
 # Okabe and Ito (2008), distinguishable with every common colour vision deficiency.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+# After Trubetskoy's list of 20 distinct colours, without its greys, which images have themselves.
+_MANY = (
+    *("#E6194B", "#3CB44B", "#FFE119", "#4363D8", "#F58231", "#911EB4", "#42D4F4", "#F032E6"),
+    *("#BFEF45", "#FABED4", "#469990", "#DCBEFF", "#9A6324", "#808000", "#800000", "#AAFFC3"),
+    *("#000075", "#FFD8B1", "#FF9E9E", "#FFFAC8"),
+)
+_LIGHTER = 0.45  # second round of the palette
 INK = "#222222"
 FAINT = "#8A8A8A"
 _NOTE = 0.26  # inches at the bottom
@@ -86,8 +95,24 @@ def sign(figure: Figure, note: str) -> None:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """{name: colour} in the order of the names; the palette repeats after seven."""
-    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+    """{name: colour} in the order of the names, all different.
+
+    Up to seven have the palette; more that stand side by side, up to twenty, other hues for all of
+    them; and still more the palette, then lighter, then other hues.
+    """
+    if len(PALETTE) < len(names) <= len(_MANY):
+        return dict(zip(names, _MANY, strict=False))
+    more = range(len(PALETTE), len(names))
+    found = [*PALETTE, *(to_hex(_shade(*divmod(i, len(PALETTE)))) for i in more)]
+    return dict(zip(names, found, strict=False))
+
+
+def _shade(turn: int, place: int) -> tuple[float, float, float]:
+    """Red, green and blue of a place of the palette, each time it is gone through another one."""
+    hue, light, saturation = colorsys.rgb_to_hls(*to_rgb(PALETTE[place]))
+    hue = (hue + turn // 2 * 0.07) % 1
+    light = light + (1 - light) * _LIGHTER if turn % 2 else light
+    return colorsys.hls_to_rgb(hue, light, saturation)
 
 
 def scale(axes: Axes, metric: Metric) -> None:

@@ -16,7 +16,7 @@ from piecemeal.papers import AS_PREDICTED
 from piecemeal.publishing.cells import NOT_ITS_TASK, Cell, average_cell, column_cell, grids_of
 from piecemeal.publishing.cost import speed_cell
 from piecemeal.publishing.misses import LOST, conventions, refuse_without_diagonal
-from piecemeal.publishing.published import with_published
+from piecemeal.publishing.published import as_printed, with_published
 from piecemeal.table_specs import Column, Half, Table
 
 COLUMNS = [
@@ -85,8 +85,12 @@ def in_column(scores: pd.DataFrame, column: Column) -> pd.DataFrame:
 
 def _asked(scores: pd.DataFrame, column: Column) -> pd.DataFrame:
     """The same, and where neither mask has the structure."""
-    of_column = scores["structure"].isin(column.members)
-    return scores[of_column & (scores["phase"] == column.phase)]
+    wanted = scores["structure"].isin(column.members) & (scores["phase"] == column.phase)
+    if column.datasets:
+        wanted &= scores["dataset"].isin(column.datasets)
+    if column.modality:
+        wanted &= scores["modality"] == column.modality
+    return scores[wanted]
 
 
 def build_table(
@@ -107,6 +111,9 @@ def build_table(
     seed's mean over cases instead, in the average column of each seed's average, and none for an
     arm of one seed; arms need not have the same seeds, unless the table says `shared_seeds`.
 
+    `method`, `base` and `setting` are the arm's name, the table's base and the half's setting, or
+    what the arm says that they are called (`published.as_printed`).
+
     A missed or invented structure has Dice 0. A distance has a row under its plain name, by the
     table's policy `misses`, and beside it one by every other convention, named after it (module
     `misses`). Its `status` says in how many cases the structure was missed, and under `excluded`
@@ -121,7 +128,8 @@ def build_table(
     scores
         Rows of the runs' scores.csv with more columns: `arm`; `postprocessing` ("as predicted"
         or, for a cohort that asks for it, what was done); `diagonal_mm` of the scan's volume; and
-        `forward_passes` and what `read_scores` has of some scans, where the table asks for them.
+        `forward_passes`, `modality`, `least_voxels` and what `read_scores` has of some scans, where
+        the table or its cohort asks for them.
     published
         From `read_published`.
     not_run
@@ -140,7 +148,9 @@ def build_table(
     for half, setting, of_setting in settings(table, checked(table, scores)):
         ran = set(of_setting["arm"])
         # Of a cohort that is run, an arm may be left out.
-        absent = Cell(f"not run: {(not_run or {}).get(half.cohort, 'left out at this scale')}")
+        unscored = table.weights == "last" and of_setting.empty
+        why = "last weights are not scored at this scale" if unscored else "left out at this scale"
+        absent = Cell(f"not run: {(not_run or {}).get(half.cohort, why)}")
         measured = _measured(table, half, of_setting)
         if setting == half.setting:  # post-processing changes neither time nor passes
             measured |= _cost(table, of_setting, training[training["cohort"] == half.cohort])
@@ -149,7 +159,7 @@ def build_table(
                 cell = cells[arm.name] if arm.name in ran else absent
                 row = {"method": arm.name, "base": table.base, "setting": setting}
                 rows.append(row | {"column": column, "metric": name, "unit": unit} | cell._asdict())
-    return with_published(pd.DataFrame(rows), published)[COLUMNS]
+    return as_printed(table, with_published(pd.DataFrame(rows), published))[COLUMNS]
 
 
 def checked(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
@@ -160,10 +170,17 @@ def checked(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
         rows = scores[scores["cohort"] == half.cohort]
         scored = set(zip(rows["structure"], rows["phase"], strict=True))
         asked = {(name, column.phase) for column in half.columns for name in column.members}
-        if scored and (absent := sorted(asked - scored)):
+        # Where small structures are not scored, few scans may have none of one that is known.
+        small = "least_voxels" in rows and rows["least_voxels"].notna().any()
+        if scored and not small and (absent := sorted(asked - scored)):
             raise InputError(
                 f"table '{table.key}', setting '{half.setting}': {absent} is in no score of cohort "
                 f"'{half.cohort}', which has {sorted(scored)}; correct tables.yaml"
+            )
+        if any(column.modality for column in half.columns) and "modality" not in rows:
+            raise InputError(
+                f"table '{table.key}' has columns of one modality, but the scores of cohort "
+                f"'{half.cohort}' do not say theirs; delete their scores.csv and start again"
             )
         for column in half.columns:
             tasks = sorted(set(_asked(rows, column)["task"]))
@@ -202,7 +219,9 @@ def _measured(table: Table, half: Half, scores: pd.DataFrame) -> _Measured:
             grids = grids_of(rows, metric, way.counts, table.compared)
             found[column.name, way.name, metric.unit] = cells = {}
             for arm in (arm.name for arm in table.arms):
-                cells[arm] = Cell("no case has it" if arm in asked else NOT_ITS_TASK)
+                # What no arm was asked, no scan at this scale has.
+                none = arm in asked or not asked
+                cells[arm] = Cell("no case has it" if none else NOT_ITS_TASK)
                 if arm in grids:
                     own = rows[rows["arm"] == arm]
                     cells[arm] = column_cell(own, grids[arm], metric, table.spread)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import colorsys
 import io
 from collections.abc import Sequence
 
@@ -11,25 +10,19 @@ import numpy as np
 from PIL import Image
 
 from piecemeal.bitmasks import bit
-from piecemeal.publishing.style import PALETTE
+from piecemeal.publishing import style
 
 HEIGHT = 168  # pixels of a panel
-LIGHTER = 0.45  # second round of the palette
 
 Colour = tuple[int, int, int]
 
 
 def outline_colours(names: Sequence[str]) -> dict[str, Colour]:
-    """{structure: red, green, blue}: the palette, then lighter, then other hues between."""
-    found: dict[str, Colour] = {}
-    for number, name in enumerate(names):
-        turn, place = divmod(number, len(PALETTE))
-        rgb = tuple(int(PALETTE[place][i : i + 2], 16) / 255 for i in (1, 3, 5))
-        hue, light, saturation = colorsys.rgb_to_hls(*rgb)
-        hue = (hue + turn // 2 * 0.07) % 1
-        light = light + (1 - light) * LIGHTER if turn % 2 else light
-        found[name] = tuple(round(255 * v) for v in colorsys.hls_to_rgb(hue, light, saturation))
-    return found
+    """{structure: red, green, blue} of 255, as `style.colours` has them."""
+    return {
+        name: tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        for name, colour in style.colours(names).items()
+    }
 
 
 def thumbnail(

@@ -2,8 +2,9 @@
 
 Needs torch and numpy only. Under `torchrun` all processes train the one run together. The job file
 holds `settings` (as in the plan), the folders `prepared`, `annotated` and `checkpoints`, the files
-to write (`weights`, `history`, `record`), `threads` of each process, and optionally `workers` and
-`starts_from`, the weights that the run starts with.
+to write (`weights`, `history`, `record`), `threads` of each process, and optionally `workers`,
+`last` (one more file to write: the weights after the last step) and `starts_from`, the weights that
+the run starts with.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ def main(arguments: list[str]) -> None:
         raise InputError(
             f"{path}: cannot be read as a job file ({error!r}); write it anew"
         ) from None
-    starts_from = Path(job["starts_from"]) if job.get("starts_from") else None
+    starts_from, last = (Path(job[k]) if job.get(k) else None for k in ("starts_from", "last"))
     training = Training(settings, *folders, threads, job.get("workers"), starts_from)
     training.run()
-    export(training, *outputs)
+    export(training, *outputs, last)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ class Case:
     class ids, uint8 (z, y, x), to watch a run by, never to train on; None where nobody drew any.
     undeclared: classes that were never asked for; where `labels` say background, there may be one.
     task: the only one that the scan shows, in a cohort of several tasks; else "".
+    view: how the slices lie that alone were drawn ("axial", "coronal" or "sagittal"); "" of a whole
+    scan.
     """
 
     dataset: str
@@ -43,6 +45,7 @@ class Case:
     places: Places
     undeclared: tuple[int, ...] = ()
     task: str = ""
+    view: str = ""
 
     @cached_property
     def is_labelled(self) -> bool:
@@ -58,6 +61,16 @@ class Case:
         alone = self.sets.sum(axis=1) == 1
         codes = np.flatnonzero(alone & self.places.slices.any(axis=1))
         return {int(self.sets[code].argmax()): int(code) for code in codes}
+
+    @cached_property
+    def empty(self) -> tuple[int, ...]:
+        """Codes of the voxels without a label: of those that somebody looked at, if there are any.
+
+        Their sets have the background in them. Others have every class in theirs.
+        """
+        unnamed = self.sets[:, 0] & self.places.slices.any(axis=1)
+        looked_at = unnamed & carries_information(self.sets)
+        return tuple(np.flatnonzero(looked_at if looked_at.any() else unnamed).tolist())
 
 
 def load_cases(prepared: Path, annotated: Path, split: str, classes: int) -> list[Case]:
@@ -109,7 +122,7 @@ def _case(row: dict[str, str], prepared: Path, annotated: Path, sets: np.ndarray
     names = (row["dataset"], row["scan"], row["case"], row["modality"])
     undeclared = tuple(int(number) for number in row["undeclared"].split(";") if number)
     places = Places(annotated / place / "places.npz")
-    return Case(*names, image, codes, labels, sets, places, undeclared, row["task"])
+    return Case(*names, image, codes, labels, sets, places, undeclared, row["task"], row["view"])
 
 
 def _table(rows: list[list[int]], classes: int) -> np.ndarray:

@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from piecemeal import labelsets
+from piecemeal.annotations import VIEWS
 from piecemeal.errors import InputError
 from piecemeal.training.cases import Case
 from piecemeal.training.runtime import STOP_SIGNALS
-from piecemeal.training.sampling import Sampler
+from piecemeal.training.sampler import Sampler
 from piecemeal.training.window import Draw, Window
 
 if TYPE_CHECKING:  # one knows the other's Batch
@@ -28,32 +29,42 @@ if TYPE_CHECKING:  # one knows the other's Batch
 
 
 PREFETCHED = 2  # batches a worker has ready
+WHOLE = -1  # in Batch.views, beside the axes of annotations.VIEWS
 
 
 @dataclass(frozen=True)
 class Batch:
     """`images` (B, channels, *space) float32; `codes` (B, *space) uint8, rows of `sets`.
 
-    `sets` (B, K, C) bool; space is (H, W) for slices and (Z, Y, X) for patches.
+    `sets` (B, K, C) bool; space is (H, W) for slices and (Z, Y, X) for patches. `views` (B,) int8:
+    the axis of (Z, Y, X) that the slices lie across which alone were drawn on, -1 if it was the
+    whole scan, as it is by default; it stays with the CPU, so that reading it waits for no device.
     """
 
     images: Tensor
     codes: Tensor
     sets: Tensor
+    views: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.views is None:
+            whole = torch.full((len(self.images),), WHOLE, dtype=torch.int8)
+            object.__setattr__(self, "views", whole)
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
         """The same batch on `device`, the images in `memory_format`."""
         images = self.images.to(device, non_blocking=True, memory_format=memory_format)
-        return Batch(images, *(t.to(device, non_blocking=True) for t in (self.codes, self.sets)))
+        others = (t.to(device, non_blocking=True) for t in (self.codes, self.sets))
+        return Batch(images, *others, self.views)
 
     def copy(self, pinned: bool) -> Batch:
         """A copy; `pinned` to memory from which a GPU copies by itself."""
         return Batch(*(torch.empty_like(f, pin_memory=pinned).copy_(f) for f in self.fields))
 
     @property
-    def fields(self) -> tuple[Tensor, Tensor, Tensor]:
-        """images, codes and sets."""
-        return self.images, self.codes, self.sets
+    def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """images, codes, sets and views."""
+        return self.images, self.codes, self.sets, self.views
 
 
 class Samples:
@@ -102,7 +113,12 @@ class Samples:
                 _read(image, corner, row[0], 0)
         codes = self._maps(draws, [case.codes for case in self.cases], self._outside)
         sets = torch.from_numpy(self._sets[[draw.case for draw in draws]])
-        return Batch(images, codes, sets)
+        return Batch(images, codes, sets, self._views(draws))
+
+    def _views(self, draws: Sequence[Draw]) -> Tensor:
+        """Views of the samples; one of slices has no axis that others could lie across."""
+        shown = ["" if self.window.is_slice else self.cases[draw.case].view for draw in draws]
+        return torch.tensor([VIEWS.get(view, WHOLE) for view in shown], dtype=torch.int8)
 
     def _plane(self, corner: Sequence[int]) -> tuple[slice, slice]:
         """Rows and columns of the slice that a sample at `corner` shows."""

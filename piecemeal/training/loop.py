@@ -131,12 +131,15 @@ class Training:
         s = self.settings
         if saved is None:
             dimensions = len(self.data.window.space)
-            chosen = runtime.choose_precision(s["training"]["precision"], self.device, dimensions)
+            needed = getattr(self.network, "precision", None)
+            chosen = runtime.choose_precision(
+                s["training"]["precision"], self.device, dimensions, needed
+            )
             self.state["precision"] = self.group.agree(chosen)
         else:
-            processes = self.group.size
             self.state = {key: saved[key] for key in self.state | {"precision": None}}
-            self.state["processes"] = max(self.state["processes"], processes)
+            self.state["processes"] = max(self.state["processes"], self.group.size)
+            self.network.load_state_dict(saved["network"])  # also to be exported once more
         if self.state["stopped"]:
             log.info("%s: already finished at step %d", self.name, self.state["step"])
             return
@@ -147,7 +150,6 @@ class Training:
             optimiser, self.state["precision"], self.device, s["optimiser"]["clip_norm"]
         )
         if saved is not None:
-            self.network.load_state_dict(saved["network"])
             self.stepper.restore(saved)
             self.sums.copy_(saved["sums"] if self.group.first else torch.zeros_like(self.sums))
             checkpoint.restore_random_states(saved["random"])
@@ -233,7 +235,9 @@ class Training:
         batch = batch.to(self.device, self.memory_format)
         batch = self.augmentation(batch, step, self.rows, self.sampler.size)
         done = step / s["training"]["steps"]
-        loss = self.method.training_loss(self._forward, batch.images, batch.codes, batch.sets, done)
+        views = {"views": batch.views} if self.method.wants_views else {}
+        given = (batch.images, batch.codes, batch.sets, done)
+        loss = self.method.training_loss(self._forward, *given, **views)
         # Gradients are averaged over the processes, whose parts may differ in size by one.
         loss = loss * (len(self.rows) * self.group.size / self.sampler.size)
         self.stepper.step(loss)
@@ -277,8 +281,7 @@ class Training:
         """The arm's own loss on the validation split decides which weights are kept.
 
         Each data set and each task counts the same; scans that the annotation says nothing of are
-        left out.
-        The Dice of its structures is written down for analysis only.
+        left out. The Dice of its structures is written down for analysis only.
         """
         state, size = self.state, self.settings["batch_size"]
         found = validate(

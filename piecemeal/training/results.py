@@ -23,29 +23,40 @@ if TYPE_CHECKING:
 HISTORY = ["step", "loss", "lr", "seconds", "validation_loss", "validation_dice"]
 
 
-def export(run: Training, weights: Path, history: Path, record: Path) -> None:
-    """Write the outputs of `run`, each whole or not at all, the record last.
+def export(
+    run: Training, weights: Path, history: Path, record: Path, last: Path | None = None
+) -> None:
+    """Write the outputs of `run`, each whole or not at all, the record at the end.
 
-    Of several processes the first one writes. Raises InputError if no validation loss was finite.
+    weights: those that the validation chose; last: those of the last step, if they are wanted.
+    Both files are of an empty dict where nothing is trained. Of several processes the first one
+    writes. Raises InputError if no validation loss was finite.
     """
     if not run.group.first:
         return
-    for path in (weights, history, record):
+    for path in filter(None, (weights, history, record, last)):
         path.parent.mkdir(parents=True, exist_ok=True)
     if run.method.trained and not run.state["best_weights"]:
         raise InputError(
             f"{run.name}: no validation loss was finite; lower optimiser.learning_rate in "
             f"config/methods/{run.settings['method']}.yaml"
         )
-    # By an open file: given a name, torch writes it into the file, and it differs every time.
-    with replacing(weights) as temporary, temporary.open("wb") as file:
-        torch.save(run.state["best_weights"], file)
+    _save(run.state["best_weights"], weights)
+    if last is not None:
+        state = run.network.state_dict() if run.method.trained else {}
+        _save({name: value.detach().cpu().clone() for name, value in state.items()}, last)
     text = io.StringIO()
     writer = csv.DictWriter(text, [*HISTORY, *run.method.noted], lineterminator="\n")
     writer.writeheader()
     writer.writerows(run.state["history"])
     write_text(history, text.getvalue())
     write_text(record, json.dumps(run_record(run, weights), indent=1) + "\n")
+
+
+def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
+    # By an open file: given a name, torch writes it into the file, and it differs every time.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(weights, file)
 
 
 def load_network(settings: dict[str, Any], method: Method, weights: Path) -> torch.nn.Module:

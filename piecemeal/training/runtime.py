@@ -82,8 +82,12 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(drawn >> np.uint64(1)))
 
 
-def choose_precision(wanted: str, device: torch.device, dimensions: int = 2) -> str:
+def choose_precision(
+    wanted: str, device: torch.device, dimensions: int = 2, needed: str | None = None
+) -> str:
     """`auto` becomes bfloat16 where it is faster here, else float32; anything else stays.
+
+    needed: what the network says that it needs, in place of that.
 
     A CPU with bfloat16 instructions is nearly twice as fast, one without several times slower,
     so a measurement of a moment separates them safely. In three dimensions it stays with float32:
@@ -92,6 +96,8 @@ def choose_precision(wanted: str, device: torch.device, dimensions: int = 2) -> 
     """
     if wanted != "auto":
         return wanted
+    if needed is not None:
+        return needed
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     if dimensions == 3:

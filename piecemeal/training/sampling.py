@@ -1,11 +1,8 @@
-"""Which samples a step sees: windows of cases, drawn by the run's seed, the step and the row.
-
-Nothing else decides a draw: not the number of processes, not what was drawn before. So a run that
-goes on after a kill draws what it would have drawn.
-"""
+"""Which samples a step sees: the samplers by name, and those that know no hierarchy."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,37 +10,15 @@ import numpy as np
 
 from piecemeal.errors import InputError
 from piecemeal.training.cases import Case
+from piecemeal.training.hierarchical import (
+    ClassModalityDataset,
+    Hybrid,
+    ModalityDatasetClass,
+)
+from piecemeal.training.sampler import Sampler
 from piecemeal.training.window import Draw, Window
 
-
-class Sampler:
-    """size: rows of every effective batch. at(step): the draws of the whole effective batch."""
-
-    def __init__(self, cases: Sequence[Case], window: Window, batch_size: int, seed: int):
-        self.cases, self.window, self.size, self.seed = cases, window, batch_size, seed
-
-    def at(self, step: int) -> list[Draw]:
-        """The samples of `step` (from 0), one a row."""
-        return [self._draw(row, self._generator(step, row)) for row in range(self.size)]
-
-    def _generator(self, step: int, row: int) -> np.random.Generator:
-        # The last number keeps a row's stream apart from that of an epoch.
-        return np.random.default_rng([self.seed, step, row, 1])
-
-    def _draw(self, row: int, rng: np.random.Generator) -> Draw:
-        raise NotImplementedError
-
-    def _anywhere(self, case: int, rng: np.random.Generator) -> Draw:
-        return Draw(case, self.window.anywhere(self.cases[case].image.shape, rng))
-
-    def _showing(self, case: int, wanted: int, rng: np.random.Generator) -> Draw:
-        """A window centred on a random voxel of the class; a random slice that shows it."""
-        code, places = self.cases[case].named[wanted], self.cases[case].places
-        if self.window.is_slice:
-            voxels = np.flatnonzero(places.slices[code])[:, None]
-        else:
-            voxels = places.voxels(code)
-        return Draw(case, self.window.around(voxels[rng.integers(len(voxels))], rng))
+log = logging.getLogger(__name__)
 
 
 class Epochs(Sampler):
@@ -156,44 +131,6 @@ class Foreground(Sampler):
         return self._showing(case, structures[rng.integers(len(structures))], rng)
 
 
-class Hierarchical(Sampler):
-    """Class, modality and data set in the order of `levels`, then a case, centred on the class.
-
-    Each is drawn uniformly among those that go with what was drawn before it: CMD and MDC of Chen
-    et al. (CVPR 2024). background: whether it counts as a class, as it does in their code, so that
-    cases without any structure are seen. Raises InputError if no case names a class.
-    """
-
-    levels: tuple[str, str, str]
-
-    def __init__(self, cases, window: Window, batch_size: int, seed: int, background: bool = False):
-        super().__init__(cases, window, batch_size, seed)
-        self._tree: dict = {}
-        ways = []
-        for number, case in enumerate(cases):
-            for named in case.named.keys() - (set() if background else {0}):
-                way = {"class": named, "modality": case.modality, "dataset": case.dataset}
-                ways.append((*(way[level] for level in self.levels), number))
-        if not ways:
-            raise InputError(
-                "sampler: no training case names a structure alone, so no window can be centred on "
-                "one; use the sampler 'cases', or change the annotation"
-            )
-        for *keys, last, number in sorted(ways):
-            node = self._tree
-            for key in keys:
-                node = node.setdefault(key, {})
-            node.setdefault(last, []).append(number)
-
-    def _draw(self, row: int, rng: np.random.Generator) -> Draw:
-        node, way = self._tree, {}
-        for level in self.levels:
-            keys = list(node)
-            way[level] = keys[rng.integers(len(keys))]
-            node = node[way[level]]
-        return self._showing(node[rng.integers(len(node))], way["class"], rng)
-
-
 class Alternating(Sampler):
     """Data sets take turns, a batch each, as in the released code of Li et al. (2023).
 
@@ -255,18 +192,6 @@ class Alternating(Sampler):
         return Draw(case, self.window.around([rng.integers(low, high + 1)], rng))
 
 
-class ClassModalityDataset(Hierarchical):
-    """CMD: every class is seen as often as any other."""
-
-    levels = ("class", "modality", "dataset")
-
-
-class ModalityDatasetClass(Hierarchical):
-    """MDC: every modality is seen as often as any other."""
-
-    levels = ("modality", "dataset", "class")
-
-
 # Name -> the sampler, the options that it needs, and those that it may have.
 SAMPLERS: dict[str, tuple[type[Sampler], set[str], set[str]]] = {
     "epochs": (Epochs, set(), set()),
@@ -276,6 +201,7 @@ SAMPLERS: dict[str, tuple[type[Sampler], set[str], set[str]]] = {
     "alternating": (Alternating, set(), {"unlabelled", "middle"}),
     "class_modality_dataset": (ClassModalityDataset, set(), {"background"}),
     "modality_dataset_class": (ModalityDatasetClass, set(), {"background"}),
+    "hybrid": (Hybrid, set(), {"background"}),
 }
 
 
@@ -284,7 +210,8 @@ def build_sampler(
 ) -> Sampler:
     """The sampler of a run: `settings` is {"name": one of SAMPLERS, ... its options}.
 
-    Raises InputError on an unknown name, an option that is missing, unknown or out of range.
+    Logs how often it is expected to draw from each data set and modality, where that was thought
+    of. Raises InputError on an unknown name, an option that is missing, unknown or out of range.
     """
     options = {key: value for key, value in settings.items() if key != "name"}
     if settings["name"] not in SAMPLERS:
@@ -297,4 +224,9 @@ def build_sampler(
             f"sampler: {settings['name']} takes {sorted(needed | possible)} (needed: "
             f"{sorted(needed)}), found {sorted(options)}; correct it"
         )
-    return kind(cases, window, batch_size, seed, **options)
+    sampler = kind(cases, window, batch_size, seed, **options)
+    if shares := sampler.shares():
+        commonest = sorted(shares.items(), key=lambda item: (-round(item[1], 6), item[0]))
+        said = (f"{' '.join(source)} {100 * share:.1f} %" for source, share in commonest)
+        log.info("expected shares of the samples: %s", ", ".join(said))
+    return sampler

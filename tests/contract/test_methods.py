@@ -94,6 +94,21 @@ def test_learns(cohort, name, annotation):
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize("name", [n for n in TRAINED if methods.load(n, CLASSES).wants_views])
+def test_is_told_which_samples_are_annotated_in_slices(name):
+    torch.manual_seed(0)
+    method, sets = methods.load(name, CLASSES), torch.eye(CLASSES, dtype=torch.bool).expand(4, 3, 3)
+    logits = torch.randn(4, method.output_channels(), 4, 4, 4)
+    codes = torch.randint(0, CLASSES, logits[:, 0].shape, dtype=torch.uint8)
+
+    def loss(*views: int) -> float:
+        told = torch.tensor(views, dtype=torch.int8)
+        return method.training_loss(lambda _: logits, logits, codes, sets, 0.0, views=told).item()
+
+    assert len({loss(-1, -1, -1, -1), loss(0, 0, 0, 0), loss(2, 2, 2, 2)}) == 3
+    assert np.isfinite(loss(-1, 0, 1, 2))
+
+
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_probabilities(name, kind):

@@ -1,7 +1,10 @@
 """What every file in piecemeal/networks must do, found by itself.
 
 A network works in the `DIMENSIONS` that its module says, or in those of its option `dimensions`.
-One with an option `tasks` is told which task to solve and has its channels for each of them.
+One with an option `tasks` is told which task to solve and has its channels for each of them. One
+that does not take images of any size refuses all others: its option `patch` is the side of the
+cubes that it takes, or its module has the side of the smallest, `LEAST_SIDE`. One that needs more
+than bfloat16 has its `precision`.
 """
 
 import inspect
@@ -31,17 +34,24 @@ class Case(NamedTuple):
     dimensions: int
     options: dict
     tasks: int | None
+    side: int | None
 
     def build(self) -> torch.nn.Module:
         torch.manual_seed(0)
         return networks.build(self.name, 1, CHANNELS, **self.options)
 
+    def space(self, spaces: dict) -> tuple[int, ...]:
+        """Of `spaces`, but for a network that is particular where another would take any."""
+        if self.side and spaces is EVEN:
+            return self.dimensions * (self.side,)
+        return spaces[self.dimensions]
+
     def images(self, spaces: dict = EVEN) -> torch.Tensor:
-        return torch.randn(2, 1, *spaces[self.dimensions])
+        return torch.randn(2, 1, *self.space(spaces))
 
     def logits(self, spaces: dict = EVEN) -> tuple[int, ...]:
         """Shape of what the network says of `images(spaces)`."""
-        return (2, CHANNELS * (self.tasks or 1), *spaces[self.dimensions])
+        return (2, CHANNELS * (self.tasks or 1), *self.space(spaces))
 
 
 def cases() -> list[Case]:
@@ -51,11 +61,14 @@ def cases() -> list[Case]:
         options = inspect.signature(module.build).parameters
         default = options["tasks"].default if "tasks" in options else None
         tasks = SMALL.get(name, {}).get("tasks", default)
+        side = getattr(module, "LEAST_SIDE", None)
+        if "patch" in options:
+            side = SMALL.get(name, {}).get("patch", options["patch"].default)
         if "dimensions" in options:
             choices = [(2, {"dimensions": 2}), (3, {"dimensions": 3})]
         else:
             choices = [(getattr(module, "DIMENSIONS", 2), {})]
-        found += [Case(name, d, SMALL.get(name, {}) | more, tasks) for d, more in choices]
+        found += [Case(name, d, SMALL.get(name, {}) | more, tasks, side) for d, more in choices]
     return found
 
 
@@ -111,6 +124,10 @@ def test_every_parameter_gets_a_gradient(case):
 
 def test_images_of_any_size(case):
     network = case.build().eval()
+    if case.side:
+        with pytest.raises(InputError, match=f"{case.name}: an image of .* voxels"):
+            network(case.images(ODD))
+        return
     with torch.inference_mode():
         logits = network(case.images(ODD))
     assert logits.shape == case.logits(ODD)
@@ -126,7 +143,9 @@ def test_images_do_not_see_each_other_in_prediction(case):
 
 def test_reduced_precision(case):
     network, images = case.build().eval(), case.images()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    needed = getattr(network, "precision", None)
+    assert needed in (None, "float32")
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=needed is None):
         logits = network(images)
     assert logits.shape == case.logits()
     assert logits.isfinite().all()

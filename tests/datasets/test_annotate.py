@@ -40,7 +40,7 @@ def test_halves_have_their_protocols(tmp_path, prepared):
     scans = read(tmp_path / "a")
     assert len(scans) == 6
     columns = ["dataset", "scan", "case", "modality", "phase", "task", "split", "half"]
-    columns += ["undeclared", "protocol"]
+    columns += ["undeclared", "protocol", "view"]
     assert list(read_cases(tmp_path / "a").columns) == columns
     assert {row.modality for row, _, _ in scans.values()} == {"MR"}
     assert {row.split for row, _, _ in scans.values()} == {"train", "validation"}

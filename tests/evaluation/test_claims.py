@@ -692,6 +692,34 @@ def test_a_run_given_twice_is_an_error():
         evaluate([superior()], pd.concat([table, table]))
 
 
+def test_where_small_structures_are_not_scored_one_may_be_nowhere():
+    """The few scans of a small scale may not show it: no mistake, and no verdict."""
+    table = scores(spread(0.04, 0.03)).assign(least_voxels=50)
+    row = evaluate([superior(structures=["c"])], table).iloc[0]
+    assert (row.verdict, row.n_cases) == ("inconclusive", 0)
+
+
+def test_a_claim_may_be_of_one_source():
+    better = scores(spread(0.04, 0.03)).assign(modality="CT")
+    worse = scores(spread(-0.04, 0.03)).assign(modality="MR", dataset="amos")
+    table = pd.concat([better, worse])
+    found = {
+        name: evaluate([superior(**of)], table).iloc[0]
+        for name, of in {
+            "all": {},
+            "amos": {"datasets": ["amos"]},
+            "CT": {"modality": "CT"},
+            "none": {"datasets": ["acdc"], "modality": "MR"},
+        }.items()
+    }
+    verdicts = {name: row.verdict for name, row in found.items()}
+    assert verdicts == {
+        **{"all": "inconclusive", "amos": "contradicted"},
+        **{"CT": "supported", "none": "inconclusive"},
+    }
+    assert [row.n_cases for row in found.values()] == [24, 12, 12, 0]
+
+
 def test_unknown_structures_are_an_error():
     with pytest.raises(InputError, match=r"more_in_a: no scores of c in cohort heart.* a, b"):
         evaluate([larger_gain(structures=["c"])], scores(np.zeros(8)))

@@ -68,3 +68,10 @@ def test_of_each_structure_asked_for_the_largest_component_is_kept():
 @given(hnp.arrays(np.uint8, (3, 4)))
 def test_nothing_is_taken_from_what_is_not_cleaned(volume):
     np.testing.assert_array_equal(largest_components(volume, []), volume)
+
+
+def test_of_nothing_asked_for_there_are_no_rows():
+    volume = np.ones((1, 2, 2), dtype=np.uint8)
+    found = bit_by_bit(evaluate, volume, volume, {}, (1, 1, 1))
+    assert len(found) == 0
+    assert list(found) == list(evaluate(volume, volume, {1: "a"}, (1, 1, 1)))

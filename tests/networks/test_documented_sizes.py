@@ -12,6 +12,8 @@ from piecemeal import networks
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "networks.md"
 ROW = re.compile(r"^\| `(\w+)` \| (\d+) \| (\d+) \| `(.*?)` \| ([\d,]+) \|(.*)\|$", re.MULTILINE)
 
+COST = re.compile(r"^\| `(\w+)` \| (\d+) \| (\d+) \| ([\d,]+) \|$", re.MULTILINE)
+
 
 def rows() -> list[tuple]:
     """(network, in, out, options, weights) of every count of the page."""
@@ -25,12 +27,21 @@ def rows() -> list[tuple]:
     return found
 
 
+def costs() -> list[tuple]:
+    """(network, out, side of the window, GMAC) of every cost of the page."""
+    return [
+        (name, int(logits), int(side), number(gmac))
+        for name, logits, side, gmac in COST.findall(PAGE.read_text("utf-8"))
+    ]
+
+
 def number(text: str) -> int:
     return int(text.replace(",", ""))
 
 
 def test_the_page_has_counts():
-    assert len(rows()) == 13
+    assert len(rows()) == 23
+    assert len(costs()) == 7
 
 
 @pytest.mark.parametrize(("name", "images", "logits", "options", "weights"), rows())
@@ -38,6 +49,12 @@ def test_a_network_has_as_many_weights_as_the_page_says(name, images, logits, op
     with torch.device("meta"):
         network = networks.build(name, images, logits, **options)
     assert sum(p.numel() for p in network.parameters()) == weights
+
+
+@pytest.mark.parametrize(("name", "logits", "side", "said"), costs())
+def test_a_window_costs_what_the_page_says(gmac, name, logits, side, said):
+    task = (0,) if name in ("dodnet_transunet", "clip_transunet") else ()
+    assert round(gmac(3 * (side,), name, 1, logits, task=task)) == said
 
 
 def test_what_label_sharing_saves_is_what_the_page_says():

@@ -1,11 +1,14 @@
 """A small table that every test here shares: two arms, one anatomy in two phases."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from piecemeal.publishing.collect import read_scores
 from piecemeal.publishing.published import read_published
+from piecemeal.scoring import COLUMNS as SCORE_COLUMNS
 from piecemeal.table_specs import Table
 
 
@@ -85,6 +88,20 @@ def scores(scored):
             found.append((arm, seed, case, "ED", dice, None if dice is None else distance))
             found.append((arm, seed, case, "ES", 0.5, 3.0))
     return scored(*found)
+
+
+@pytest.fixture
+def nothing_scored(tmp_path):
+    """The scores of last weights as they are read where no run has any."""
+    run = "cardiac/complete/slac/seed0-0123456789"
+    folder = tmp_path / run
+    folder.mkdir(parents=True)
+    scan = {"dataset": "acdc", "case": "p1", "phase": "ED", "task": "", "diagonal_mm": 20.0}
+    record = {"scoring": "new", "scans": [scan | {"forward_passes": 1}]}
+    (folder / "scores.json").write_text(json.dumps(record))
+    (folder / "scores_last.csv").write_text(",".join(SCORE_COLUMNS) + "\n")
+    entry = {"arm": "a", "run": run, "scoring": "new"}
+    return read_scores(tmp_path, [entry], {"cardiac": {"treatment": "as predicted"}}, last=True)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from piecemeal.publishing.collect import (
     refuse_other_data,
 )
 from piecemeal.publishing.tables import TRAINING
+from piecemeal.scoring import COLUMNS as SCORE_COLUMNS
 
 RUN = "heart/complete/slac/seed0-0123456789"
 COHORTS = {"heart": {"treatment": "as predicted"}}
@@ -78,6 +79,13 @@ def test_scores_carry_arm_and_what_belongs_to_their_scan(tmp_path, scored):
     }
 
 
+def test_scores_carry_the_modality_of_the_scan_and_what_is_too_small(tmp_path, scored):
+    entry = scored(scans=[SCAN | {"modality": "MR"}])
+    about = {"heart": {"treatment": "as predicted", "least_voxels": 50}}
+    (row,) = read_scores(tmp_path, [entry], about).to_dict("records")
+    assert (row["modality"], row["least_voxels"]) == ("MR", 50)
+
+
 def test_unprocessed_scores_carry_it_too(tmp_path, scored):
     entry = scored()
     (tmp_path / RUN / "scores_unprocessed.csv").write_text(
@@ -86,6 +94,49 @@ def test_unprocessed_scores_carry_it_too(tmp_path, scored):
     rows = read_scores(tmp_path, [entry], {"heart": {"treatment": "largest component"}})
     assert rows["postprocessing"].tolist() == ["largest component", "as predicted"]
     assert rows["diagonal_mm"].tolist() == [412.3, 412.3]
+
+
+HEADER = ",".join(SCORE_COLUMNS) + "\n"
+
+
+def test_scores_of_the_last_weights_are_read_in_place_of_the_others(tmp_path, scored):
+    entry = scored(scans=[SCAN | {"modality": "MR"}])
+    (tmp_path / RUN / "scores_last.csv").write_text(
+        "dataset,case,phase,task,dice\nacdc,007,,,0.25\n"
+    )
+    about = {"heart": {"treatment": "largest component", "least_voxels": 50}}
+    (row,) = read_scores(tmp_path, [entry], about, last=True).to_dict("records")
+    assert row == {
+        **{"dataset": "acdc", "case": "007", "phase": "", "task": "", "dice": 0.25},
+        **{"diagonal_mm": 412.3, "forward_passes": 10, "modality": "MR", "least_voxels": 50},
+        **{"arm": "slac", "postprocessing": "largest component"},
+    }
+
+
+def test_a_run_without_last_weights_has_no_row(tmp_path, scored):
+    entry = scored()
+    floor = entry | {"arm": "floor", "run": RUN.replace("slac", "background")}
+    (tmp_path / floor["run"]).mkdir(parents=True)
+    (tmp_path / floor["run"] / "scores.json").write_text(
+        (tmp_path / RUN / "scores.json").read_text()
+    )
+    (tmp_path / floor["run"] / "scores_last.csv").write_text(HEADER)
+    values = {"dataset": "acdc", "case": "007", "dice": "0.25"}
+    row = ",".join(values.get(name, "") for name in SCORE_COLUMNS)
+    (tmp_path / RUN / "scores_last.csv").write_text(f"{HEADER}{row}\n")
+    rows = read_scores(tmp_path, [floor, entry], COHORTS, last=True)
+    assert rows["arm"].tolist() == ["slac"]
+    assert rows["dice"].dtype == float
+    none = read_scores(tmp_path, [floor], COHORTS, last=True)
+    assert none.empty
+    assert set(none) == set(rows)
+
+
+def test_slices_of_the_best_weights_are_not_those_of_the_last(tmp_path, sliced):
+    entry = sliced()
+    text = "dataset,case,phase,task,structure\nacdc,007,,,a\n"
+    (tmp_path / RUN / "scores_last.csv").write_text(text)
+    assert "hd_slice_px" not in read_scores(tmp_path, [entry], COHORTS, last=True)
 
 
 def test_phases_of_a_case_are_told_apart(tmp_path, scored):

@@ -12,6 +12,7 @@ from piecemeal import methods, networks
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import FiguresFile, TableFigure
+from piecemeal.publishing import chosen
 from piecemeal.publishing.drawing import draw
 from piecemeal.publishing.trained import middle_scans
 from piecemeal.table_specs import Table
@@ -240,6 +241,28 @@ def test_without_arms_images_and_references_are_shown(drawn):
     figure = drawn(EXAMPLES | {"arms": {}})
     assert {"image", "ground truth", "the blocks"} <= texts(figure)
     assert len(figure.axes) == 2
+
+
+def test_the_matrix_of_a_cohort_is_read_from_its_cases(drawn, cohort):
+    figure = drawn({"kind": "annotation_matrix", "cohort": "blocks"})
+    cases = read_cases(cohort.prepared)
+    bars, matrix = figure.axes
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["Blocks Challenge"]
+    assert [label.get_text() for label in matrix.get_xticklabels()] == ["left", "right"]
+    training = (cases["split"] == "train").sum()
+    assert {text.get_text() for text in matrix.texts} == {str(training)}
+    assert "Scale smoke, built-in phantoms" in texts(figure)
+
+
+def test_rows_of_a_data_set_are_parted_by_modality(tmp_path, cohort):
+    (spec,) = FiguresFile.model_validate({"figures": [BASE | EXAMPLES]}).figures
+    spec = spec.model_copy(update={"each_dataset": True})
+    rows = pd.DataFrame(
+        {"dataset": "amos", "case": ["a", "b", "c"], "modality": ["CT", "MR", "MR"]}
+    )
+    rows = rows.assign(arm="mos", status="ok", dice=[0.5, 0.7, 0.9])
+    found = chosen.examples(spec, {"title": "t", "tasks": {}}, rows, cohort.prepared)
+    assert [(title, scan.case) for title, scan in found] == [("amos CT", "a"), ("amos MR", "b")]
 
 
 def test_without_arms_a_cohort_that_is_not_run_says_why(drawn):

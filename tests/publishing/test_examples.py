@@ -53,6 +53,16 @@ def test_nothing_overlaps(panel):
         assert not any(first.overlaps(second) for second in boxes[i + 1 :])
 
 
+def test_rows_of_the_same_structures_share_a_legend(panel):
+    other = replace(panel, structures=["RA", "LA"])
+    figure = example_slices([panel, panel, other], {"a": "A"})
+    said = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
+    assert said == [["RV $x", "LV"], ["RA", "LA"]]
+    # Between the rows that share one there is room for what stands under the pictures alone.
+    first, second, third = (figure.axes[k].get_position() for k in (0, 2, 4))
+    assert first.y0 - second.y1 < second.y0 - third.y1
+
+
 def test_pictures_say_dice_and_phantom(panel):
     figure = example_slices([panel], {"a": "A", "b": "B"}, "phantom")
     said = {text.get_text() for text in figure.texts}

@@ -139,3 +139,9 @@ def test_no_pyplot_and_no_changed_settings(table, scores):
 def test_colours_follow_the_order_of_names():
     assert style.colours(["x", "y"]) == {"x": style.PALETTE[0], "y": style.PALETTE[1]}
     assert len(set(style.PALETTE)) == 7
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 16, 20, 21, 40])
+def test_colours_of_many_names_all_differ(count):
+    found = style.colours([str(number) for number in range(count)])
+    assert len(found) == len(set(found.values())) == count

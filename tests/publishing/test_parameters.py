@@ -7,6 +7,7 @@ from piecemeal.errors import InputError
 from piecemeal.figure_specs import FiguresFile
 from piecemeal.plan import Planner
 from piecemeal.publishing import parameters
+from piecemeal.table_specs import Table
 
 BASE = {"title": "t", "caption": "c"}
 FIGURES = [
@@ -62,3 +63,21 @@ def test_arms_that_a_scale_leaves_out_are_named():
 def test_an_unknown_figure_is_refused():
     with pytest.raises(InputError, match=r"doe2020/figures.yaml: has no 'maps'; there are: \['v"):
         networks("maps")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"structure": "spleeen"}, r"column 'x': cohort 'liver' has not \['spleeen'\]; its struc"),
+        ({"structure": "liver", "datasets": ["word"]}, r"has not \['word'\]; its data sets are"),
+    ],
+)
+def test_a_column_of_what_the_cohort_has_not_is_refused(column, message):
+    planner = Planner(Path(__file__).resolve().parents[2])
+    folder = planner.paper("moseley2023")
+    first, *others = folder.tables
+    half = first.halves[0].model_dump() | {"columns": [{"name": "x", "heading": "x"} | column]}
+    spoilt = Table.model_validate(first.model_dump() | {"halves": [half]})
+    planner.paper = lambda _: folder._replace(tables=[spoilt, *others])
+    with pytest.raises(InputError, match=f"moseley2023/tables.yaml: table 'table1', .*{message}"):
+        parameters.table(planner, None, "moseley2023", "table1")

@@ -121,6 +121,29 @@ def test_footer_says_why_nothing_was_run(table, scores, published):
     assert footer["Size"] == "nothing was run"
 
 
+def test_the_footer_of_last_weights_says_so_even_of_nothing(
+    table, scores, published, nothing_scored, here
+):
+    last = table.model_copy(update={"weights": "last"})
+    said = "of the last step of every run, not those that the validation chose"
+    for found in (scores, nothing_scored):
+        rows, ranking = build_table(last, found, published), build_ranks(last, found)
+        printed = lay_out(last, rows, published, here, ranking)
+        assert dict(printed.footer)["Weights"] == said
+        assert said in to_markdown(printed)
+    assert dict(printed.footer)["Size"] == "nothing was run"
+    assert dict(printed.footer)["Not run"].startswith("heart: not run: last weights are not scored")
+    rows = build_table(table, scores, published)
+    assert "Weights" not in dict(lay_out(table, rows, published, here).footer)
+
+
+def test_only_the_post_processing_of_what_is_shown_is_said(table, scores, published):
+    done = {"heart": "largest component", "heart, as predicted": "as predicted"}
+    rows = build_table(table, scores, published)
+    footer = dict(lay_out(table, rows, published, Circumstances("demo", {}, done)).footer)
+    assert footer["Post-processing"] == "heart: largest component"
+
+
 def test_markdown_shows_ours_above_the_published_number(printed):
     text = to_markdown(printed)
     assert r"| A & co | **0.800** (0.147)<br><sub><em>0.900 (0.010)</em></sub> |" in text

@@ -90,7 +90,7 @@ def test_how_long_runs_train(place, training, more, words):
 
 def test_a_cohort_without_training_says_nothing(place):
     planner, plan = place("smoke", "liver")
-    assert shortened.training(planner, plan, "abdominal") == ""
+    assert shortened.training(planner, plan, "head_neck") == ""
 
 
 def test_it_is_among_the_parameters_of_the_tables(place):

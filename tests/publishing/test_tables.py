@@ -1,9 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from piecemeal.errors import InputError
+from piecemeal.publishing.ranks import build_ranks
 from piecemeal.publishing.tables import COLUMNS, build_table, read_table, treatments
+from piecemeal.table_specs import Table
 
 
 @pytest.fixture
@@ -138,6 +141,33 @@ def test_a_cohort_without_runs_says_why(table, scores, published):
     rows = build_table(table, scores.iloc[:0], published, {"cardiac": "private data, phantom only"})
     assert len(rows) == 36
     assert all(s.startswith("not run: private data, phantom only") for s in rows["status"])
+
+
+@pytest.fixture
+def last(table):
+    return table.model_copy(update={"weights": "last"})
+
+
+def test_a_table_of_last_weights_that_no_scale_scores_is_not_run(last, published, nothing_scored):
+    rows = build_table(last, nothing_scored, published)
+    assert len(rows) == 36
+    whys = {status.split(";")[0] for status in rows["status"]}
+    assert whys == {"not run: last weights are not scored at this scale"}
+    assert rows["mean"].isna().all()
+    assert build_ranks(last, nothing_scored).empty
+
+
+def test_an_arm_without_last_weights_is_left_out(last, scores, published):
+    rows = build_table(last, scores[scores["arm"] != "a"], published)
+    assert cell(rows, "a", "LV ED", "DSC")["status"] == "not run: left out at this scale"
+    assert cell(rows, "b_1", "LV ES", "DSC")["mean"] == 0.5
+
+
+def test_last_weights_are_not_measured_slice_by_slice(last):
+    content = last.model_dump(mode="json")
+    content["metrics"][1] |= {"score": "hd_slice_px"}
+    with pytest.raises(ValidationError, match="last weights are not scored slice by slice"):
+        Table.model_validate(content)
 
 
 def test_both_post_processings_are_shown(table, scores, published):

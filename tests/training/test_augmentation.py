@@ -65,7 +65,7 @@ def augment(effective: Batch, config: dict, step=STEP, seed=SEED, rows: range | 
 
 
 def assert_same(found: Batch, expected: Batch) -> None:
-    for name in ("images", "codes", "sets"):
+    for name in ("images", "codes", "sets", "views"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
@@ -218,7 +218,9 @@ def test_a_gpu_does_the_same_without_being_waited_for(space):
     [
         ("flip", {"z": 0.5}, "augmentation.flip"),
         ("rotation", {"tilt_degrees": [-5, 5]}, "augmentation.rotation"),
+        ("rotation", {"about": "y"}, "augmentation.rotation"),
         ("scaling", {"through_plane": True}, "augmentation.scaling"),
+        ("scaling", {"about": "x"}, "augmentation.scaling"),
         ("blur", {"through_plane": True}, "augmentation.blur"),
     ],
 )
@@ -227,6 +229,30 @@ def test_slices_have_no_z(name, options, key):
     config[name] |= options
     with pytest.raises(InputError, match=f"{key}.*slices"):
         augment(batch(2, 8, 8), config)
+
+
+def test_boxes_are_not_pasted_into_slices_that_alone_were_drawn_on():
+    one = batch(2, 4, 8, 8)
+    sliced = Batch(*one.fields[:3], torch.tensor([-1, 1], dtype=torch.int8))
+    mixing = Augmentation(settings(0.5, "cutmix"), SEED)
+    with pytest.raises(InputError, match=r"augmentation\.cutmix.*every_nth_slice"):
+        mixing(sliced, STEP, range(1), 2)
+
+
+@pytest.mark.parametrize("parts", [[4, 4], [1, 7]])
+def test_rows_in_slices_are_the_same_in_parts(parts):
+    one = batch(8, 6, 12, 12)
+    views = torch.tensor([-1, 0, 1, 2, 2, -1, -1, 1], dtype=torch.int8)
+    effective = Batch(*one.fields[:3], views)
+    names = [name for name in OPERATIONS if name != "cutmix"]
+    config = settings(0.7, *names)  # in the plane, so that only some samples leave it
+    whole = Augmentation(config, SEED)(effective, STEP, range(8), 8)
+    assert not torch.equal(whole.views, views)
+    for start, end in pairwise(np.cumsum([0, *parts]).tolist()):
+        given = Batch(*(field[start:end] for field in effective.fields))
+        found = Augmentation(config, SEED)(given, STEP, range(start, end), 8)
+        for field, expected in zip(found.fields, whole.fields, strict=True):
+            assert torch.equal(field, expected[start:end])
 
 
 def test_quarter_turns_need_a_square():

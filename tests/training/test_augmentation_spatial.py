@@ -15,11 +15,12 @@ from piecemeal.training.data import Batch
 UNKNOWN = 9  # the code behind the nine of the table below
 
 
-def batch_of(codes: np.ndarray) -> Batch:
+def batch_of(codes: np.ndarray, views: list[int] | None = None) -> Batch:
     """Samples whose image is their code."""
     codes = torch.as_tensor(np.asarray(codes), dtype=torch.uint8)
     sets = torch.eye(9, dtype=torch.bool)[None].repeat(len(codes), 1, 1)
-    return Batch(codes.float()[:, None], codes, sets)
+    views = None if views is None else torch.tensor(views, dtype=torch.int8)
+    return Batch(codes.float()[:, None], codes, sets, views)
 
 
 def augment(batch: Batch, step: int = 0, **operations: dict) -> Batch:
@@ -27,14 +28,14 @@ def augment(batch: Batch, step: int = 0, **operations: dict) -> Batch:
     return Augmentation(config, 3)(batch, step, range(len(batch.codes)), len(batch.codes))
 
 
-def rotated(codes: np.ndarray, degrees: float, **options) -> Batch:
+def rotated(codes: np.ndarray, degrees: float, views=None, **options) -> Batch:
     always = {"probability": 1, "degrees": (degrees, degrees), **options}
-    return augment(batch_of(codes), rotation=always)
+    return augment(batch_of(codes, views), rotation=always)
 
 
-def scaled(codes: np.ndarray, factor: float, **options) -> Batch:
+def scaled(codes: np.ndarray, factor: float, views=None, **options) -> Batch:
     always = {"probability": 1, "factor": (factor, factor), **options}
-    return augment(batch_of(codes), scaling=always)
+    return augment(batch_of(codes, views), scaling=always)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +97,98 @@ def test_rotation_turns_every_slice_alike():
     torch.testing.assert_close(found.images[:, 0], found.codes.float(), atol=1e-4, rtol=0)
 
 
+PLANES = {"z": (2, 3), "y": (1, 3), "x": (1, 2)}  # axes of a batch of codes
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("about", "zyx")
+def test_rotation_about_an_axis_turns_the_plane_across_it(about, quarters):
+    codes = np.random.default_rng(quarters).integers(0, 9, (2, 4, 4, 4))
+    found = rotated(codes, 90 * quarters, about=about)
+    assert np.array_equal(found.codes, np.rot90(codes, quarters, PLANES[about]))
+    torch.testing.assert_close(found.images[:, 0], found.codes.float(), atol=1e-4, rtol=0)
+
+
+def test_tilts_are_about_the_axes_that_the_rotation_leaves():
+    codes = np.random.default_rng(3).integers(0, 9, (2, 4, 4, 4))
+    found = rotated(codes, 0, about="y", tilt_degrees=(180, 180))
+    # Half a turn over (y, x), then over (z, y), is half a turn over (z, x).
+    assert np.array_equal(found.codes, codes[:, ::-1, :, ::-1])
+
+
+@pytest.mark.parametrize("about", "zyx")
+def test_scaling_about_an_axis_leaves_it_alone(about):
+    codes = np.random.default_rng(4).integers(0, 9, (1, 4, 4, 4))
+    found = scaled(codes, 2, about=about)
+    expected = codes
+    for axis in PLANES[about]:
+        expected = np.repeat(np.take(expected, (1, 2), axis), 2, axis)
+    assert np.array_equal(found.codes, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"about": "x", "tilt_degrees": (-90, 90)}])
+def test_slices_that_alone_were_drawn_on_are_turned_about_the_axis_across_them(options):
+    codes = np.random.default_rng(5).integers(0, 9, (3, 4, 4, 4))
+    found = rotated(codes, 90, [0, 1, 2], **options)
+    for sample, turned, axes in zip(codes, found.codes, [(1, 2), (0, 2), (0, 1)], strict=True):
+        assert np.array_equal(turned, np.rot90(sample, 1, axes))
+    assert found.views.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"about": "x", "through_plane": True}])
+def test_slices_that_alone_were_drawn_on_are_scaled_in_their_plane(options):
+    found = scaled(np.full((3, 4, 4, 4), 5), 0.5, [0, 1, 2], **options)
+    for axis, codes in enumerate(found.codes):
+        known = (codes == 5).numpy()
+        assert known.sum() == 16
+        assert known.any(axis=tuple({0, 1, 2} - {axis})).all()
+
+
+def test_a_quarter_turn_lays_slices_across_the_other_axis():
+    codes = np.zeros((60, 4, 4, 4))
+    codes[:30, :, 1], codes[30:, 1] = 7, 7  # coronal slices, axial ones
+    found = augment(batch_of(codes, [1] * 30 + [0] * 30), rot90={"probability": 0.8})
+    for sample, view in zip(found.codes, found.views, strict=True):
+        across = [(sample == 7).float().mean(dim=[a for a in range(3) if a != b]) for b in range(3)]
+        assert sorted(across[view].tolist()) == [0, 0, 0, 1]
+    assert set(found.views[:30].tolist()) == {1, 2}
+    assert set(found.views[30:].tolist()) == {0}
+
+
+WILD = {
+    "flip": {"z": 0.5, "y": 0.5, "x": 0.5},
+    "rot90": {"probability": 0.5},
+    "rotation": {"probability": 0.8, "degrees": (-180, 180), "tilt_degrees": (-90, 90)},
+    "scaling": {"probability": 0.8, "factor": (0.3, 3), "through_plane": True},
+}
+
+
+@given(data=st.data(), step=st.integers(0, 1000), about=st.sampled_from("zyx"))
+def test_drawn_slices_stay_slices(data, step, about):
+    """Code 0 says nothing, 5 something: across the view no slice has both, and none is lost."""
+    depth, side = (data.draw(st.sampled_from([1, 3, 5, 7])) for _ in range(2))
+    views = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
+    drawn = data.draw(hnp.arrays(bool, (len(views), side)))
+    codes = np.zeros((len(views), depth, side, side), np.uint8)
+    for sample, view, planes in zip(codes, views, drawn, strict=True):
+        there = planes[:depth] if view == 0 else planes
+        np.moveaxis(sample, view, 0)[: len(there)][there] = 5
+    wild = {name: dict(options) for name, options in WILD.items()}
+    wild["rotation"]["about"] = wild["scaling"]["about"] = about
+    found = augment(batch_of(codes, views), step, **wild)
+    for sample, view, before, planes in zip(found.codes, found.views, views, drawn, strict=True):
+        count = planes[:depth].sum() if before == 0 else planes.sum()
+        across = np.moveaxis((sample == 5).numpy(), int(view), 0)
+        others = np.moveaxis((sample == 0).numpy(), int(view), 0)
+        assert not (across.any((1, 2)) & others.any((1, 2))).any()
+        # Of odd sizes the centre never leaves the window.
+        assert across.any((1, 2)).sum() == count
+
+
 @pytest.mark.parametrize(("tilt", "axes"), [((90, 0), (1, 3)), ((0, 90), (1, 2))])
 def test_tilts_turn_about_the_other_axes(tilt, axes):
     codes = np.random.default_rng(1).integers(0, 9, (2, 4, 4, 4))
-    (matrix,) = affine_matrices(1, 0.0, tilt, (1.0, 1.0, 1.0))
+    (matrix,) = affine_matrices(1, (0.0, *tilt), (1.0, 1.0, 1.0))
     expected = np.rot90(codes, 1, axes)
     centre = np.full(3, 1.5)
     for place in np.ndindex(4, 4, 4):

@@ -85,6 +85,24 @@ def test_named_is_only_what_occurs(cohort):
     assert case.named == {0: 0, 2: 2}
 
 
+def test_the_view_of_a_case_is_that_of_its_row(cohort, tmp_path):
+    assert {case.view for case in load(cohort, "complete")} == {""}
+    shutil.copytree(cohort.annotated["complete"], tmp_path / "annotated")
+    path = tmp_path / "annotated" / "cases.csv"
+    header, first, *others = path.read_text().splitlines()
+    assert header.endswith(",view")
+    path.write_text("\n".join([header, first + "coronal", *others]) + "\n")
+    splits = ("train", "validation")
+    cases = [c for s in splits for c in load_cases(cohort.prepared, path.parent, s, CLASSES)]
+    assert sorted(case.view for case in cases) == ["", "", "", "", "", "coronal"]
+
+
+def test_the_background_is_where_there_is_no_label(cohort):
+    for annotation in ("complete", "half_merged"):
+        assert {case.empty for case in load(cohort, annotation)} == {(0,)}
+    assert {case.empty for case in load(cohort, "unlabelled")} == {(0,)}
+
+
 def test_a_scan_that_nobody_has_drawn_on_has_no_labels(broken):
     cases = broken("labels.npy", None)
     assert [case.labels is None for case in cases] == [True, False, False, False]

@@ -29,15 +29,16 @@ def samples(cohort, annotation="half_merged", given=SLICES) -> Samples:
     return Samples(cases, Window.of(given, cases))
 
 
-def numbered(shape, sets=COMPLETE) -> Case:
+def numbered(shape, sets=COMPLETE, view="") -> Case:
     """Voxel (z, y, x) of the image is 100 z + 10 y + x + 1; its code and label are z."""
     z, y, x = np.indices(shape)
     image = (100 * z + 10 * y + x + 1).astype(np.float32)
-    return Case("a", "scan", "c", "CT", image, z.astype(np.uint8), z.astype(np.uint8), sets, None)
+    z = z.astype(np.uint8)
+    return Case("a", "scan", "c", "CT", image, z, z, sets, None, view=view)
 
 
 def equal(one: Batch, other: Batch) -> bool:
-    names = ("images", "codes", "sets")
+    names = ("images", "codes", "sets", "views")
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
@@ -173,6 +174,43 @@ class TestPatches:
         assert read == [1 * 3 * 3, 1 * 3 * 3]
 
 
+class TestViews:
+    @pytest.fixture
+    def some(self):
+        views = ("", "axial", "coronal", "sagittal")
+        return Samples([numbered((3, 4, 4), view=v) for v in views], Window((2, 4, 4), False))
+
+    def test_patches_say_across_which_axis_their_slices_lie(self, some):
+        views = some.batch([Draw(case, (0, 0, 0)) for case in (3, 0, 1, 2, 0)]).views
+        assert views.dtype == torch.int8
+        assert views.tolist() == [2, -1, 0, 1, -1]
+
+    def test_slices_have_none(self):
+        one = Samples([numbered((3, 4, 4), view="axial")], Window((1, 4, 4), True))
+        assert one.batch(one.every()).views.tolist() == [-1, -1, -1]
+
+    def test_a_batch_is_of_whole_scans_if_nothing_is_said(self):
+        empty = torch.zeros(3, 1, 4, 4)
+        views = Batch(empty, empty[:, 0].byte(), torch.ones(3, 1, 2, dtype=torch.bool)).views
+        assert views.tolist() == [-1, -1, -1]
+        assert views.dtype == torch.int8
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_they_come_with_the_batches_of_a_run(self, some, workers):
+        sampler = build_sampler({"name": "cases"}, some.cases, some.window, 5, seed=2)
+        steps = StepBatches(some, sampler, range(1, 5), None)
+        for step, batch in enumerate(loader(steps, 0, 12, workers, CPU)):
+            cases = [draw.case for draw in sampler.at(step)[1:]]
+            assert batch.views.tolist() == [(-1, 0, 1, 2)[case] for case in cases]
+            assert batch.copy(pinned=False).views.tolist() == batch.views.tolist()
+
+    def test_they_stay_with_the_cpu(self, some):
+        batch = some.batch([Draw(1, (0, 0, 0))])
+        moved = batch.to(torch.device("meta"), torch.contiguous_format)
+        assert moved.images.is_meta
+        assert moved.views.tolist() == [0]
+
+
 def test_only_images_take_the_memory_format(cohort):
     some = samples(cohort, given={"kind": "slices", "neighbours": 1})
     batch = some.batch(some.every())
@@ -228,7 +266,7 @@ class TestSteps:
         whole = step_batches(cohort, given=given)[4]
         parts = [step_batches(cohort, rows, given=given)[4] for rows in (range(2), range(2, 5))]
         assert [len(part.images) for part in parts] == [2, 3]
-        for field in ("images", "codes", "sets"):
+        for field in ("images", "codes", "sets", "views"):
             joined = torch.cat([getattr(part, field) for part in parts])
             assert torch.equal(joined, getattr(whole, field))
 

@@ -46,6 +46,7 @@ def job(cohort, settings, tmp_path_factory):
             ),
             output=SimpleNamespace(
                 weights=str(root / "weights.pt"),
+                last=str(root / "last.pt"),
                 history=str(root / "history.csv"),
                 record=str(root / "run.json"),
             ),
@@ -116,6 +117,7 @@ def assert_same(one: SimpleNamespace, two: SimpleNamespace) -> None:
     (weights, history, record), (others, other_history, other_record) = results(one), results(two)
     assert weights.keys() == others.keys()
     assert all(torch.equal(weights[key], others[key]) for key in weights)
+    assert Path(one.output.last).read_bytes() == Path(two.output.last).read_bytes()
     columns = ["step", "loss", "lr", "validation_loss"]
     pd.testing.assert_frame_equal(history[columns], other_history[columns], check_exact=True)
     for key in ("steps", "best_step", "best_validation_loss", "stopped", "parameters"):

@@ -411,6 +411,45 @@ def test_exported_files(train, cohort, tmp_path):
     assert content.keys() >= set(keys)
 
 
+def last_of(training: Training, folder) -> dict[str, torch.Tensor]:
+    """The exported weights of the last step."""
+    names = ("weights.pt", "history.csv", "run.json", "last.pt")
+    export(training, *(folder / name for name in names))
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
+@pytest.mark.parametrize(("watched", "kept"), [([1.0, 2.0], 4), ([2.0, 1.0], 8)])
+def test_the_last_weights_are_those_of_the_best_step_only_if_it_is_the_last(
+    train, tmp_path, monkeypatch, watched, kept
+):
+    found = iter(watched)
+    monkeypatch.setattr(loop, "validate", lambda *_: Watched(next(found), 0.5))
+    training = finished(train(training={"steps": 8, "validate_every": 4}))
+    last = last_of(training, tmp_path / "out")
+    assert training.state["best_step"] == kept
+    assert equal(last, dict(training.network.state_dict()))
+    assert equal(last, torch.load(tmp_path / "out" / "weights.pt", weights_only=True)) == (
+        kept == 8
+    )
+
+
+def test_a_finished_run_exports_the_same_last_weights_again(train, tmp_path, monkeypatch):
+    found = iter([1.0, 2.0])  # the best ones are others
+    monkeypatch.setattr(loop, "validate", lambda *_: Watched(next(found), 0.5))
+    steps = {"steps": 8, "validate_every": 4}
+    first = last_of(finished(train(training=steps)), tmp_path / "first")
+    second = last_of(finished(train(training=steps)), tmp_path / "second")
+    assert equal(first, second)
+    for name in ("last.pt", "weights.pt"):
+        bytes_of = [(tmp_path / folder / name).read_bytes() for folder in ("first", "second")]
+        assert bytes_of[0] == bytes_of[1]
+
+
+def test_last_weights_are_written_only_if_they_are_asked_for(train, tmp_path):
+    exported(finished(train()), tmp_path / "out")
+    assert not (tmp_path / "out" / "last.pt").exists()
+
+
 def test_exported_weights_are_those_of_the_network(train, tmp_path):
     training = finished(train())
     weights, _, _ = exported(training, tmp_path / "out")
@@ -425,6 +464,7 @@ def test_a_method_without_training_leaves_its_record(train, tmp_path):
     weights, history, record = exported(training, tmp_path / "out")
     assert torch.load(weights, weights_only=True) == {}
     assert history.read_text() == "step,loss,lr,seconds,validation_loss,validation_dice\n"
+    assert last_of(training, tmp_path / "again") == {}
     content = json.loads(record.read_text())
     assert content["stopped"] == "not trained"
     assert content["parameters"] == content["steps"] == content["training_seconds"] == 0

@@ -33,6 +33,12 @@ def test_auto_stays_exact_for_volumes_on_a_cpu(monkeypatch):
     assert choose_precision("bfloat16", CPU, dimensions=3) == "bfloat16"
 
 
+def test_a_network_may_need_a_precision_that_only_a_scale_overrides():
+    gpu = torch.device("cuda")
+    assert choose_precision("auto", gpu, 3, needed="float32") == "float32"
+    assert choose_precision("bfloat16", gpu, 3, needed="float32") == "bfloat16"
+
+
 def test_auto_can_measure():
     assert choose_precision("auto", CPU) in ("float32", "bfloat16")
 

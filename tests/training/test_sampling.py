@@ -23,6 +23,7 @@ EVERY = {
     "alternating": {},
     "class_modality_dataset": {},
     "modality_dataset_class": {},
+    "hybrid": {},
 }
 
 
@@ -31,14 +32,14 @@ def make(tmp_path):
     """`make(codes)`: a case with these codes, an image of zeros, and places."""
     made = []
 
-    def case(codes, sets=COMPLETE, dataset="a", modality="CT", task="") -> Case:
+    def case(codes, sets=COMPLETE, dataset="a", modality="CT", task="", view="") -> Case:
         codes = np.asarray(codes, np.uint8)
         name = f"scan{len(made)}"
         write_places(tmp_path / name, codes, len(sets), name)
         image = np.zeros(codes.shape, np.float32)
         places = Places(tmp_path / name)
         names = (dataset, name, name, modality)
-        made.append(Case(*names, image, codes, None, sets, places, task=task))
+        made.append(Case(*names, image, codes, None, sets, places, task=task, view=view))
         return made[-1]
 
     return case
@@ -46,12 +47,15 @@ def make(tmp_path):
 
 @pytest.fixture
 def cases(make):
-    """Three cases of 4, 3 and 5 slices; structure 1 in the first two, 2 in the last two."""
+    """Three cases of 4, 3 and 5 slices; structure 1 in the first two, 2 in the last two.
+
+    The last one was drawn in slices.
+    """
     rng = np.random.default_rng(0)
     return [
         make(rng.integers(0, 2, (4, 6, 6))),
         make(rng.integers(0, 3, (3, 6, 6)), modality="MR"),
-        make(2 * rng.integers(0, 2, (5, 6, 6)), dataset="b"),
+        make(2 * rng.integers(0, 2, (5, 6, 6)), dataset="b", view="axial"),
     ]
 
 
@@ -402,6 +406,99 @@ class TestHierarchies:
     def test_an_annotation_that_names_no_structure_is_refused(self, make, name):
         with pytest.raises(InputError, match="no training case names a structure alone"):
             sampler([make(np.ones((4, 6, 6)), MERGED)], name)
+
+
+class TestHybrid:
+    def test_whole_scans_and_scans_in_slices_take_turns(self, uneven, make):
+        codes = np.zeros((4, 6, 6))
+        codes[3] = 2
+        cases = [*uneven, make(codes, view="coronal"), make(codes, view="axial", dataset="b")]
+        one = sampler(cases, "hybrid", batch_size=5)
+        for step in range(20):
+            sliced = [cases[draw.case].view != "" for draw in one.at(step)]
+            assert sliced == [False, True, False, True, False]
+
+    def test_each_half_is_drawn_by_class_first(self, uneven, make):
+        codes = np.zeros((4, 6, 6))
+        codes[3] = 2
+        sliced = [make(codes, view="coronal", dataset=name) for name in "aab"]
+        found = shares([*uneven, *sliced], "hybrid")
+        whole = shares(uneven, "class_modality_dataset")
+        for case, share in whole.items():
+            assert found[case] == pytest.approx(share / 2, abs=0.03)
+        assert found[11] == pytest.approx(1 / 4, abs=0.03)
+        assert found[9] + found[10] == pytest.approx(1 / 4, abs=0.03)
+
+    def test_shares_are_those_of_the_rows(self, make):
+        codes = np.ones((2, 4, 4))
+        cases = [make(codes), make(codes, view="axial", dataset="b")]
+        assert sampler(cases, "hybrid", 3).shares() == pytest.approx(
+            {("a", "CT"): 2 / 3, ("b", "CT"): 1 / 3}
+        )
+
+    @pytest.mark.parametrize(
+        ("view", "absent"), [("", "scans in slices"), ("axial", "whole scans")]
+    )
+    def test_a_group_without_cases_is_refused(self, make, view, absent):
+        with pytest.raises(InputError, match=f"hybrid: no training case of {absent} names"):
+            sampler([make(np.ones((2, 4, 4)), view=view)], "hybrid")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("class_modality_dataset", {("a", "CT"): 1 / 8, ("b", "CT"): 1 / 8, ("a", "MR"): 3 / 4}),
+        ("modality_dataset_class", {("a", "CT"): 1 / 4, ("b", "CT"): 1 / 4, ("a", "MR"): 1 / 2}),
+    ],
+)
+def test_expected_shares_are_logged_when_a_sampler_is_built(uneven, caplog, name, expected):
+    caplog.set_level("INFO")
+    assert sampler(uneven, name).shares() == pytest.approx(expected)
+    (said,) = [record.getMessage() for record in caplog.records]
+    mr, ct = (100 * expected["a", modality] for modality in ("MR", "CT"))
+    assert said == (
+        f"expected shares of the samples: a MR {mr:.1f} %, a CT {ct:.1f} %, b CT {ct:.1f} %"
+    )
+
+
+def test_samplers_without_a_hierarchy_say_nothing_of_shares(uneven, caplog):
+    caplog.set_level("INFO")
+    assert sampler(uneven, "cases").shares() == {}
+    assert caplog.records == []
+
+
+# Nothing is known of code 0, code 1 may be 0 or 2, code 2 is structure 1.
+PARTIAL = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 0]], dtype=bool)
+
+
+class TestBackground:
+    def test_of_partial_labels_is_where_somebody_looked(self, make):
+        codes = np.zeros((6, 3, 3))
+        codes[2], codes[3] = 1, 2
+        one = make(codes, PARTIAL)
+        assert (one.named, one.empty) == ({1: 2}, (1,))
+        hierarchy = sampler([one], "class_modality_dataset", background=True)
+        found = Counter(draw.corner[0] for draw in draws(hierarchy, 1000))
+        assert set(found) == {2, 3}
+        assert abs(found[2] - 500) < 80
+
+    def test_of_a_scan_of_which_nothing_is_known_is_anywhere(self, make):
+        one = make(np.zeros((3, 4, 4)), PARTIAL)
+        assert (one.named, one.empty) == ({}, (0,))
+        hierarchy = sampler([one], "modality_dataset_class", background=True)
+        assert {draw.corner[0] for draw in draws(hierarchy, 100)} == {0, 1, 2}
+
+    def test_of_several_codes_is_any_of_them(self, make):
+        """Slices that show other structures have other sets of what may be there."""
+        sets = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=bool)
+        codes = np.zeros((9, 3, 3))
+        codes[2], codes[5] = 1, 2
+        one = make(codes, sets, view="axial")
+        assert one.empty == (1, 2)
+        hierarchy = sampler([one], "class_modality_dataset", background=True)
+        found = Counter(draw.corner[0] for draw in draws(hierarchy, 1000))
+        assert set(found) == {2, 5}
+        assert abs(found[2] - 500) < 80
 
 
 def test_every_sampler_has_been_tested():

@@ -1,4 +1,4 @@
-"""Simulate what the annotators of a cohort's two halves said."""
+"""Simulate what the annotators of a cohort said: of its two halves, or of its data sets."""
 
 from pathlib import Path
 
@@ -16,6 +16,8 @@ def main(job) -> None:
         settings["known"],
         settings["tasks"],
         settings.get("bits"),
+        settings["own"],
+        settings["sources"],
     )
 
 

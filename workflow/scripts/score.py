@@ -1,26 +1,31 @@
-"""Predict and measure every test scan of one run."""
+"""Predict and measure every test scan of one run; where asked, with its last weights as well."""
 
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from piecemeal.jobs import run_job
 from piecemeal.provenance import write_text
-from piecemeal.scoring import score_run
+from piecemeal.scoring import COLUMNS, RunScores, score_run
 
 
 def main(job) -> None:
-    weights = Path(job.input.weights)
-    scores = score_run(
-        job.params.settings,
-        Path(job.input.prepared).parent,
-        weights,
-        weights.parent / "predictions",
-        job.threads,
-    )
+    settings = job.params.settings
+
+    def scored(weights: str, predictions: str) -> RunScores:
+        prepared, folder = Path(job.input.prepared).parent, Path(job.input.weights).parent
+        return score_run(settings, prepared, Path(weights), folder / predictions, job.threads)
+
+    scores = scored(job.input.weights, "predictions")
+    last = pd.DataFrame(columns=COLUMNS)
+    if settings.get("last_weights"):
+        last = scored(job.input.last, "predictions_last").processed
     write_text(Path(job.output.scores), scores.processed.to_csv(index=False))
     write_text(Path(job.output.unprocessed), scores.unprocessed.to_csv(index=False))
+    write_text(Path(job.output.last), last.to_csv(index=False))
     record = {
-        "scoring": job.params.settings["hash"],
+        "scoring": settings["hash"],
         "rows": len(scores.processed),
         "scans": scores.scans,
     }

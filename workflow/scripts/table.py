@@ -25,7 +25,7 @@ def main(job) -> None:
     cohorts = given["cohorts"]
     records = read_records(runs, given["runs"])
     refuse_other_data(records, job.params.prepared)
-    scores = read_scores(runs, given["runs"], cohorts)
+    scores = read_scores(runs, given["runs"], cohorts, last=spec.weights == "last")
     published = read_published(spec, Path(job.params.folder))
     not_run = {name: c["not_run"] for name, c in cohorts.items() if c["not_run"]}
     training = read_training(runs, given["runs"])

@@ -18,6 +18,7 @@ def main(job) -> None:
         "annotated": str(Path(job.input.annotated).parent),
         "checkpoints": str(checkpoints),
         "weights": job.output.weights,
+        "last": job.output.last,
         "history": job.output.history,
         "record": job.output.record,
         "starts_from": next(iter(getattr(job.input, "starts_from", [])), None),

@@ -38,14 +38,16 @@ class Augmentation:
         """The augmented samples of `rows` of an effective batch of `size`.
 
         `batch` holds these samples and, if there are partners, then those of their partners, in
-        the same order. Its label set tables get one more row where a window may be left ("every
-        class"), and twice as many with CutMix, whatever the coins say. Raises InputError if the
-        tables become too long or an operation does not fit the windows.
+        the same order. Slices that alone were drawn on stay slices (`views`). The label set tables
+        get one more row where a window may be left ("every class"), and twice as many with CutMix,
+        whatever the coins say. Raises InputError if the tables become too long or an operation does
+        not fit the windows.
         """
         if not self.settings:
             return batch
         space = tuple(batch.codes.shape[1:])
-        self._check(space, batch.sets.shape[1])
+        views = batch.views.numpy(force=True).copy()
+        self._check(space, batch.sets.shape[1], views)
         images, codes, sets = batch.images.clone(), batch.codes.clone(), batch.sets
         of_sample, needed = np.array(rows), np.ones(len(rows), dtype=bool)
         if (chosen := self.partners(step, size)) is not None:
@@ -60,24 +62,30 @@ class Augmentation:
         draws = Draws(self.seed, step, size, of_sample, needed)
         if spatial.resamples(self.settings):
             sets = torch.cat([sets, torch.ones_like(sets[:, :1])], dim=1)
-        spatial.transform(images, codes, sets.shape[1] - 1, self.settings, draws)
+        spatial.transform(images, codes, views, sets.shape[1] - 1, self.settings, draws)
         intensity.transform(images, self.settings, draws)
         if chosen is not None:
             boxes = cutmix.draw_boxes(mixed, self.settings["cutmix"]["alpha"], space)
             sets = cutmix.paste(images, codes, sets, sources, boxes, hits)
         n = len(rows)
-        return replace(batch, images=images[:n], codes=codes[:n], sets=sets[:n])
+        views = torch.from_numpy(views[:n])
+        return replace(batch, images=images[:n], codes=codes[:n], sets=sets[:n], views=views)
 
-    def _check(self, space: tuple[int, ...], sets: int) -> None:
+    def _check(self, space: tuple[int, ...], sets: int, views: np.ndarray) -> None:
         if len(space) == 2 and (names := [n for n, s in self.settings.items() if _needs_z(n, s)]):
             raise InputError(
                 f"augmentation.{names[0]}: acts along z, but the input is slices; leave z, "
-                "tilt_degrees and through_plane out, or set input.kind to patches"
+                "tilt_degrees, through_plane and about out, or set input.kind to patches"
             )
         if "rot90" in self.settings and space[-2] != space[-1]:
             raise InputError(
                 f"augmentation.rot90: the window's plane has {space[-2]} x {space[-1]} voxels, "
                 "expected a square; set input.size to one, or use rotation"
+            )
+        if "cutmix" in self.settings and (views >= 0).any():
+            raise InputError(
+                "augmentation.cutmix: boxes cut through the slices that alone were drawn on "
+                "(`every_nth_slice`); leave it out, or use another annotation"
             )
         rows = sets + spatial.resamples(self.settings)
         rows *= 2 if "cutmix" in self.settings else 1
@@ -94,6 +102,7 @@ def _ever(name: str, options: dict[str, Any]) -> bool:
 
 
 def _needs_z(name: str, options: dict[str, Any]) -> bool:
-    return any(options.get(key) for key in ("through_plane", "tilt_degrees")) or (
-        name == "flip" and options["z"] > 0
-    )
+    if name == "flip":
+        return options["z"] > 0
+    through = any(options.get(key) for key in ("through_plane", "tilt_degrees"))
+    return through or options.get("about", "z") != "z"

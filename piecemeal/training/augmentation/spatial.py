@@ -1,11 +1,13 @@
 """Flips, quarter turns, and one affine resampling, of images and codes alike.
 
 images (n, channels, *space) float32 and codes (n, *space) uint8, space (y, x) or (z, y, x); all
-are changed in place. Codes are only ever moved, never mixed.
+are changed in place. Codes are only ever moved, never mixed. views (n,), as in Batch, an array:
+slices that alone were drawn on stay slices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,16 +21,26 @@ AXES = {"z": -3, "y": -2, "x": -1}
 
 
 def transform(
-    images: Tensor, codes: Tensor, unknown: int, settings: dict[str, Any], draws: Draws
+    images: Tensor,
+    codes: Tensor,
+    views: np.ndarray,
+    unknown: int,
+    settings: dict[str, Any],
+    draws: Draws,
 ) -> None:
-    """Do what `settings` (operation -> its options) says; `unknown` is the code outside."""
+    """Do what `settings` (operation -> its options) says; `unknown` is the code outside.
+
+    Of `views` those change whose slices a quarter turn lays across another axis.
+    """
     if options := settings.get("flip"):
         _flip(images, codes, options, draws.of("flip"))
     if options := settings.get("rot90"):
-        _turn(images, codes, options, draws.of("rot90"))
+        _turn(images, codes, views, options, draws.of("rot90"))
     if resamples(settings):
-        hits, matrices = _affine(settings, draws, codes.ndim - 1)
-        _resample_hits(images, codes, hits, matrices, unknown)
+        hits, matrices = _affine(settings, draws, views)
+        in_space = np.full(len(views), leaves_plane(settings)) & (views < 0) | (views > 0)
+        _resample_hits(images, codes, hits & ~in_space, matrices[:, 1:, 1:], unknown)
+        _resample_hits(images, codes, hits & in_space, matrices, unknown)
 
 
 def resamples(settings: dict[str, Any]) -> bool:
@@ -43,52 +55,67 @@ def _flip(images: Tensor, codes: Tensor, options: dict[str, float], draw: Draw) 
             change(tensor, hits, lambda t, axis=axis: t.flip(axis))
 
 
-def _turn(images: Tensor, codes: Tensor, options: dict[str, Any], draw: Draw) -> None:
+def _turn(
+    images: Tensor, codes: Tensor, views: np.ndarray, options: dict[str, Any], draw: Draw
+) -> None:
     hits, turns = draw.hits(options["probability"]), draw.integers(1, 4)
     for k in (1, 2, 3):
         for tensor in (images, codes):
             change(tensor, hits & (turns == k), lambda t, k=k: t.rot90(k, (-2, -1)))
+    # Rows and columns have changed places.
+    changed = hits & (turns != 2) & (views > 0)
+    views[changed] = 3 - views[changed]
 
 
-def _affine(settings: dict[str, Any], draws: Draws, axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which samples are resampled, (n,), and by which matrices: 2 x 2 while all is in the plane."""
-    hits, scale, scale_z = np.zeros(len(draws.rows), bool), 1.0, 1.0
-    degrees, tilt = 0.0, (0.0, 0.0)
+def _affine(
+    settings: dict[str, Any], draws: Draws, views: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which samples are resampled, (n,), and by which matrices, (n, 3, 3)."""
+    n = len(views)
+    hits, angles, scales = np.zeros(n, bool), np.zeros((3, n)), np.ones((3, n))
     if options := settings.get("rotation"):
         draw = draws.of("rotation")
         hits = turned = draw.hits(options["probability"])
-        degrees = turned * draw.uniform(*options["degrees"])
+        across = _across(views, options)
+        angles[across, np.arange(n)] = turned * draw.uniform(*options["degrees"])
         if options["tilt_degrees"]:
-            tilt = tuple(turned * draw.uniform(*options["tilt_degrees"]) for _ in range(2))
+            for other in np.sort([(across + 1) % 3, (across + 2) % 3], axis=0):
+                tilt = turned * draw.uniform(*options["tilt_degrees"])
+                angles[other, np.arange(n)] = tilt * (views < 0)
     if options := settings.get("scaling"):
         draw = draws.of("scaling")
         scaled = draw.hits(options["probability"])
-        scale = np.where(scaled, draw.uniform(*options["factor"]), 1.0)
-        scale_z = scale if options["through_plane"] else 1.0
+        scales[:] = np.where(scaled, draw.uniform(*options["factor"]), 1.0)
+        flat = np.full(n, not options["through_plane"]) | (views >= 0)
+        scales[_across(views, options)[flat], np.flatnonzero(flat)] = 1.0
         hits = hits | scaled
-    matrices = affine_matrices(len(hits), degrees, tilt, (scale_z, scale, scale))
-    return hits, matrices if axes == 3 and leaves_plane(settings) else matrices[:, 1:, 1:]
+    return hits, affine_matrices(n, angles, scales)
+
+
+def _across(views: np.ndarray, options: dict[str, Any]) -> np.ndarray:
+    """The axis of (z, y, x) across the plane of every sample, (n,)."""
+    return np.where(views >= 0, views, "zyx".index(options["about"]))
 
 
 def leaves_plane(settings: dict[str, Any]) -> bool:
-    """Whether the resampling mixes slices."""
-    rotation, scaling = settings.get("rotation") or {}, settings.get("scaling") or {}
-    return bool(rotation.get("tilt_degrees") or scaling.get("through_plane"))
+    """Whether the resampling of a whole scan mixes slices."""
+    both = [settings.get("rotation") or {}, settings.get("scaling") or {}]
+    keys = ("tilt_degrees", "through_plane")
+    return any(s and (s["about"] != "z" or any(s.get(key) for key in keys)) for s in both)
 
 
 def affine_matrices(
     samples: int,
-    degrees: np.ndarray | float,
-    tilt: tuple[np.ndarray | float, np.ndarray | float],
-    scale: tuple[np.ndarray | float, np.ndarray | float, np.ndarray | float],
+    degrees: Sequence[np.ndarray | float],
+    scale: Sequence[np.ndarray | float],
 ) -> np.ndarray:
     """Where the voxels of a rotated, then enlarged window come from, (samples, 3, 3) float64.
 
-    Columns and rows are (z, y, x), in voxels from the window's centre. `degrees` turns as
-    torch.rot90 over (y, x) does, `tilt` over (z, x) and over (z, y), in this order after it.
+    Columns and rows are (z, y, x), in voxels from the window's centre. `degrees` about z, y and x
+    turn as torch.rot90 over (y, x), (z, x) and (z, y) does, in this order; `scale` is along these.
     """
     matrices = np.tile(np.eye(3), (samples, 1, 1))
-    for angle, (a, b) in zip((degrees, *tilt), ((1, 2), (0, 2), (0, 1)), strict=True):
+    for angle, (a, b) in zip(degrees, ((1, 2), (0, 2), (0, 1)), strict=True):
         turn = np.tile(np.eye(3), (samples, 1, 1))
         radians = np.deg2rad(angle)
         turn[:, a, a] = turn[:, b, b] = np.cos(radians)

@@ -1,0 +1,103 @@
+"""What a cohort's file says of its simulated annotators: the protocol of each scan.
+
+Axes are (z, y, x) throughout.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from piecemeal.validation import Name, PositiveInt, Strict
+
+
+class Complete(Strict):
+    """Everything that the data set declares is drawn."""
+
+    kind: Literal["complete"]
+
+
+class SuperLabel(Strict):
+    """Some structures are merged into one label."""
+
+    kind: Literal["super_label"]
+    merged: list[list[str]] = Field(description="groups of structures drawn as one")
+
+
+class Partial(Strict):
+    """Only some structures are drawn; the others may be anywhere that is not drawn."""
+
+    kind: Literal["partial"]
+    annotated: list[str] = Field(description="structures that are drawn")
+
+
+class SparseSlices(Strict):
+    """Only some slices are drawn."""
+
+    kind: Literal["sparse_slices"]
+    fraction: float = Field(gt=0, le=1, description="share of the slices that is drawn")
+    axis: Literal[0, 1, 2] = Field(0, description="slice axis of (z, y, x)")
+    seed: int = Field(description="which slices")
+
+
+class EveryNthSlice(Strict):
+    """Slices of the scan itself at equal distances are drawn (Chen et al. 2024, released code).
+
+    Slice k of `view`, counted from 0 up, back or to the left, is one of them if k > 0 and k mod
+    `step` is `offset`; with `step: 1` all are. The scan's own slices count, not the grid's.
+    """
+
+    kind: Literal["every_nth_slice"]
+    step: PositiveInt = Field(description="from one drawn slice to the next; 1: all are drawn")
+    offset: int = Field(0, ge=0, description="first of them; 0 is `step`, as slice 0 is left out")
+    view: Literal["axial", "coronal", "sagittal"] = Field(description="how the slices lie")
+
+    @model_validator(mode="after")
+    def _below_step(self) -> EveryNthSlice:
+        if self.offset >= self.step:
+            raise ValueError(f"offset: {self.offset} given, expected less than step, {self.step}")
+        return self
+
+
+class Unlabelled(Strict):
+    """Nothing is drawn."""
+
+    kind: Literal["unlabelled"]
+
+
+Protocol = Annotated[
+    Complete | SuperLabel | Partial | SparseSlices | EveryNthSlice | Unlabelled,
+    Field(discriminator="kind"),
+]
+
+
+class AnnotationConfig(Strict):
+    """What the annotators of the two halves of a cohort are taken to have said."""
+
+    description: str = Field(description="one line for tables and report")
+    half1: Protocol | None = Field(description="protocol of the first half; null drops it")
+    half2: Protocol | None = Field(description="protocol of the second half; null drops it")
+    datasets: dict[Name, Protocol] = Field(
+        {}, description="data sets with a protocol of their own, in place of those of the halves"
+    )
+    sources: list[Name] | None = Field(
+        None,
+        min_length=1,
+        description="only scans of these data sets train and validate; null: of all of the cohort",
+    )
+    known: Literal["declared", "present", "all"] = Field(
+        "declared",
+        description="which structures a voxel without a label is known not to be: those that the "
+        "data set declares, only those that occur in the scan or, of `every_nth_slice`, in "
+        "the slice (Chen et al. 2024, released code), or all of the cohort (multichannel baseline "
+        "of Anand et al. 2024)",
+    )
+    tasks: list[Name] | None = Field(
+        None, min_length=1, description="only scans of these tasks; null: of all of the cohort"
+    )
+
+    @property
+    def protocols(self) -> list[Protocol]:
+        """The protocol of each half that is not dropped, and of each data set with its own."""
+        return [p for p in (self.half1, self.half2, *self.datasets.values()) if p is not None]

@@ -1,0 +1,50 @@
+"""DoDNet as Chen et al. (CVPR 2024) compare with it: every structure a task, one a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from piecemeal.methods._tasks import answerable
+from piecemeal.methods.dodnet import DoDNet
+
+
+class DoDNetClasses(DoDNet):
+    """Dice and cross-entropy of one structure of each sample: of those it can teach, a random one.
+
+    The network is told it, and computes no other. Samples that teach nothing are left out of the
+    mean.
+    """
+
+    def training_loss(
+        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
+    ) -> Tensor:
+        """Mean over the samples that teach a structure of that structure's losses."""
+        tasks, taught = draw_tasks(sets)
+        questions = of_tasks(sets, tasks) & taught.view(-1, 1, 1)
+        return self.loss(forward(images, task=tasks), codes, questions)
+
+
+def draw_tasks(sets: Tensor) -> tuple[Tensor, Tensor]:
+    """For each sample of sets (B, K, C) a structure that it teaches, each as likely as the others.
+
+    Returns their tasks, (B,) long, and whether it teaches any, (B,) bool; task 0 if it does not.
+    """
+    known = answerable(sets)
+    taught = known.any(dim=1)
+    # Drawn where all devices draw alike.
+    chances = (known.float() + ~taught.unsqueeze(1)).cpu()
+    tasks = torch.multinomial(chances, 1).flatten().to(sets.device)
+    return tasks * taught, taught
+
+
+def of_tasks(sets: Tensor, tasks: Tensor) -> Tensor:
+    """Sets (B, K, C) as the question of each sample's task (B,) has them: (B, K, 2) bool.
+
+    May it be something else, may it be the structure?
+    """
+    structure = torch.zeros_like(sets[:, 0]).scatter_(1, 1 + tasks.unsqueeze(1), True).unsqueeze(1)
+    return torch.stack([(sets & ~structure).any(dim=2), (sets & structure).any(dim=2)], dim=2)
