@@ -7,6 +7,7 @@ everything that decided what lies there.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from piecemeal import config as c
@@ -14,6 +15,7 @@ from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperRun
 from piecemeal.plan_data import DataPlanner, Plan, Unit, plugin
+from piecemeal.provenance import file_sha256
 from piecemeal.training_specs import MethodConfig
 from piecemeal.validation import load_model
 
@@ -82,6 +84,12 @@ class Planner(DataPlanner):
         given = method.input.model_dump(mode="json")
         if given["kind"] == "patches" and (patch := change.patches.get(arm.method, change.patch)):
             given["size"] = list(patch)
+        # What a file holds decides the network, not where it lies.
+        files = {
+            key: file_sha256(Path(value))
+            for key, value in options.items()
+            if isinstance(value, str) and Path(value).is_file()
+        }
         parent = self._parent(plan, arm, seed, before)
         annotated = self._annotated(plan, scale, arm)
         tasks = _tasks(cohort, annotated.settings["tasks"], parent)
@@ -100,6 +108,7 @@ class Planner(DataPlanner):
             "overlapping": cohort.overlapping,
             "network": network,
             "network_options": options,
+            **({"network_files": files} if files else {}),
             # The decay is among the settings of the training.
             "optimiser": optimiser.model_dump(exclude={"decay"}) if optimiser else None,
             "batch_size": method.batch_size and (change.training.batch_size or method.batch_size),

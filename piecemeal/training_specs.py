@@ -55,6 +55,7 @@ class Tasks(Strict):
     """A random task of the cohort, then a random slice (or case) of it."""
 
     name: Literal["tasks"]
+    whole_batches: bool = Field(False, description="true: a batch is of one task, drawn anew")
 
 
 class Foreground(Strict):

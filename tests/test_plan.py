@@ -584,3 +584,13 @@ def test_a_method_may_have_a_patch_of_its_own(place):
     change["patches"] = {"slack": [4, 32, 32]}
     place.change(f"scales/{SCALE}.yaml", lambda c: c["cohorts"]["thigh"].update(change))
     refused(place, "cohorts.thigh.patches", "slack")
+
+
+def test_what_a_file_of_a_network_holds_decides_its_runs(place):
+    file = place.root / "embeddings.npy"
+    file.write_bytes(b"one")
+    place.change("methods/slac.yaml", lambda c: c["network"].update(options={"file": str(file)}))
+    before = place.plan()
+    file.write_bytes(b"two")
+    of_slac = {key for key in hashes(before)["runs"] if "/slac/" in key}
+    assert changed(before, place.plan())["runs"] == of_slac

@@ -140,7 +140,7 @@ def beside_background(logits: Tensor) -> Tensor:
 
 
 class OnePerTask(nn.Module):
-    """A network for each of T tasks, all of them trained in one run, each as if it were alone.
+    """A network for each of T tasks, all of them trained in one run, each by its own samples.
 
     members: the networks, of one kind; channels: logits of each, or of all alike. One pass is one
     evaluation of one member.

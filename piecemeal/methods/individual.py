@@ -1,6 +1,7 @@
 """The gold standard of Anand et al. (2024): a model of its own for every task.
 
-All are trained in one run, none of them knowing of the others.
+All are trained in one run, none of them knowing of the others but for the step whose weights are
+kept, which they share.
 """
 
 from __future__ import annotations

@@ -67,9 +67,11 @@ class SelfDisambiguation(Method):
             "whole_background": slice_dice_defect,
         }
 
-    def loss(self, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
-        """Cross-entropy and Dice of whole volumes, without the entropy."""
-        terms = self.terms(logits, codes, sets)
+    def loss(
+        self, logits: Tensor, codes: Tensor, sets: Tensor, views: Tensor | None = None
+    ) -> Tensor:
+        """Cross-entropy and Dice, by slices or by volumes as `views` say, without the entropy."""
+        terms = self.terms(logits, codes, sets, views)
         return (terms.cross_entropy + terms.dice).mean()
 
     def training_loss(

@@ -19,8 +19,8 @@ MEANING = {
     "every task shares one among them; a dash for other methods; mean (std) over cases",
     "forward_passes_per_case_one_pass": "slices or windows that the network then evaluates; a dash "
     "for other methods; mean (std) over cases",
-    "training_minutes": "minutes of all training steps; a run that goes on from another one takes "
-    "that one's as well; mean (std) over runs",
+    "training_minutes": "minutes of all training steps of the run itself; those of the run that it "
+    "goes on from come on top; mean (std) over runs",
     "parameters": "learned numbers of the network, of all networks together where a method has "
     "several",
     "parameters_per_task": "the same, divided by the tasks that they are for; where a method has a "

@@ -71,11 +71,20 @@ class RandomCases(Sampler):
 class Tasks(Sampler):
     """A random task of those of the cases, then a random slice of its cases (or place in one).
 
-    Every task is seen as often as any other, however many slices it has.
+    Every task is seen as often as any other, however many slices it has. whole_batches: all rows of
+    a step are of one task, as for a network that learns it alone.
     """
 
-    def __init__(self, cases: Sequence[Case], window: Window, batch_size: int, seed: int):
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        window: Window,
+        batch_size: int,
+        seed: int,
+        whole_batches: bool = False,
+    ):
         super().__init__(cases, window, batch_size, seed)
+        self._whole_batches = whole_batches
         of_task: dict[str, list[int]] = {}
         for number, case in enumerate(cases):
             of_task.setdefault(case.task, []).append(number)
@@ -85,8 +94,17 @@ class Tasks(Sampler):
             for numbers in self._tasks
         ]
 
-    def _draw(self, row: int, rng: np.random.Generator) -> Draw:
-        task = int(rng.integers(len(self._tasks)))
+    def at(self, step: int) -> list[Draw]:
+        """The samples of `step` (from 0), one a row."""
+        task = None
+        if self._whole_batches:
+            # The last number keeps it apart from the streams of rows and epochs.
+            rng = np.random.default_rng([self.seed, step, 0, 2])
+            task = int(rng.integers(len(self._tasks)))
+        return [self._of(task, self._generator(step, row)) for row in range(self.size)]
+
+    def _of(self, task: int | None, rng: np.random.Generator) -> Draw:
+        task = int(rng.integers(len(self._tasks))) if task is None else task
         ends = self._ends[task]
         place = int(np.searchsorted(ends, sample := rng.integers(ends[-1]), side="right"))
         case = self._tasks[task][place]
@@ -196,7 +214,7 @@ class Alternating(Sampler):
 SAMPLERS: dict[str, tuple[type[Sampler], set[str], set[str]]] = {
     "epochs": (Epochs, set(), set()),
     "cases": (RandomCases, set(), set()),
-    "tasks": (Tasks, set(), set()),
+    "tasks": (Tasks, set(), {"whole_batches"}),
     "foreground": (Foreground, {"fraction"}, {"by_chance"}),
     "alternating": (Alternating, set(), {"unlabelled", "middle"}),
     "class_modality_dataset": (ClassModalityDataset, set(), {"background"}),

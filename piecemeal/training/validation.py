@@ -78,7 +78,8 @@ def validate(
         batch = samples.batch(draws).to(device, memory_format)
         with autocast:
             logits = network(batch.images)
-        loss = method.loss(logits, batch.codes, batch.sets).detach()
+        views = {"views": batch.views} if method.wants_views else {}
+        loss = method.loss(logits, batch.codes, batch.sets, **views).detach()
         totals[numbers[part]] += loss * len(draws)
         method.ask(part.asked)
         chances = method.probabilities(logits)

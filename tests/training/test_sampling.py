@@ -547,6 +547,15 @@ class TestTasks:
         assert set(seen) == {(0, 0), (1, 0), (1, 1), (1, 2)}
         assert all(abs(count - 300) < 61 for count in seen.values())
 
+    def test_may_have_whole_batches(self, make):
+        cases = [make(np.zeros((3, 4, 4)), task=task) for task in ("a", "a", "b")]
+        one = sampler(cases, "tasks", batch_size=6, whole_batches=True)
+        steps = [{cases[draw.case].task for draw in one.at(step)} for step in range(60)]
+        assert {len(tasks) for tasks in steps} == {1}
+        assert 15 <= sum(tasks == {"a"} for tasks in steps) <= 45
+        mixed = sampler(cases, "tasks", batch_size=6)
+        assert any(len({cases[d.case].task for d in mixed.at(step)}) == 2 for step in range(9))
+
     def test_of_a_cohort_without_tasks_are_all_slices(self, cases):
         seen = {(d.case, d.corner[0]) for d in sampler(cases, "tasks", batch_size=300).at(1)}
         assert len(seen) == sum(len(case.image) for case in cases)

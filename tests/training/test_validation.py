@@ -1,6 +1,7 @@
 """What a run is watched by: a loss in which data sets count alike, and a Dice over all voxels."""
 
 import contextlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -231,3 +232,17 @@ def test_shared_channels_are_watched_as_the_structures_of_their_task(order):
     given = (First(), method, samples, 2, group, CPU, contextlib.nullcontext())
     assert validate(*given, tasks=tasks).dice == 1
     assert validate(*given).dice < 1
+
+
+def test_a_method_that_learns_by_slices_is_watched_by_them():
+    class Seeing(Brightness):
+        wants_views = True
+
+        def loss(self, logits, codes, sets, views=None):
+            self.batches.append(views.tolist())
+            return logits.mean()
+
+    sliced = case("a", [1, 2], 0)
+    cases = [case("a", [5], 1), replace(sliced, view="coronal")]
+    method, _ = watched(Samples(cases, Window((1, 2, 2), False)), method=Seeing())
+    assert method.batches == [[-1, 1, 1]]
