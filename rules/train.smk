@@ -7,7 +7,9 @@ rule train:
         starts_from=lambda wc: ancient(
             run_files(
                 wc.scale,
-                filter(None, [settings("runs", run_key(wc), wc).get("starts_from_run")]),
+                filter(
+                    None, [settings("runs", run_key(wc), wc).get("starts_from_run")]
+                ),
                 "weights.pt",
             )
         ),
