@@ -97,3 +97,32 @@ class DynamicHead(ToldHead):
 
     def told(self, tasks: Tensor, context: Tensor) -> Tensor:
         return F.one_hot(tasks, self.tasks).to(context.dtype)
+
+
+class ToldNetwork(nn.Module, ABC):
+    """Images and a task to logits of that task: `features`, which know no task, then `dynamic`.
+
+    dynamic: the head; tasks: their number.
+    """
+
+    tasks: int
+    dynamic: ToldHead
+
+    def forward(self, x: Tensor, task: int | Tensor | None = None) -> Tensor:
+        """Logits of `task`: one for all images, or an id for each (B,).
+
+        Without a task, those of all tasks, one after the other in the channels:
+        (B, tasks * out_channels, *space).
+        """
+        features = self.features(x)
+        if task is not None:
+            return self.head(features, task)
+        return torch.cat([self.head(features, task) for task in range(self.tasks)], dim=1)
+
+    @abstractmethod
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """All that the head needs of the images, for whatever task."""
+
+    def head(self, features: tuple[Tensor, Tensor], task: int | Tensor) -> Tensor:
+        """Logits (B, out_channels, *space) of `task`, as in `forward`; InputError if unknown."""
+        return self.dynamic(features, task)

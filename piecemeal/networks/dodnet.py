@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from piecemeal.errors import InputError
-from piecemeal.networks._dynamic_head import DynamicHead, group_norm
+from piecemeal.networks._dynamic_head import DynamicHead, ToldNetwork, group_norm
 from piecemeal.networks._sizes import centre, pad_to_multiple
 
 UNITS = (1, 2, 2, 2, 2)  # residual units of the encoder's stages
@@ -89,7 +89,7 @@ class _Unit(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
-class DoDNet(nn.Module):
+class DoDNet(ToldNetwork):
     """(B, in_channels, *space) and a task to logits (B, out_channels, *space), any space."""
 
     def __init__(
@@ -113,17 +113,6 @@ class DoDNet(nn.Module):
         )
         self.dynamic = DynamicHead(deep, width, tasks, out_channels, dimensions)
 
-    def forward(self, x: Tensor, task: int | Tensor | None = None) -> Tensor:
-        """Logits of `task`: one for all images, or an id for each (B,).
-
-        Without a task, those of all tasks, one after the other in the channels:
-        (B, tasks * out_channels, *space).
-        """
-        features = self.features(x)
-        if task is not None:
-            return self.head(features, task)
-        return torch.cat([self.head(features, task) for task in range(self.tasks)], dim=1)
-
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All that the head needs of the images, for whatever task."""
         space = x.shape[2:]
@@ -139,7 +128,3 @@ class DoDNet(nn.Module):
             x = unit(x + skips.pop())
         context, maps = self.dynamic.features(deep, x)
         return context, centre(maps, space)
-
-    def head(self, features: tuple[Tensor, Tensor], task: int | Tensor) -> Tensor:
-        """Logits (B, out_channels, *space) of `task`, as in `forward`; InputError if unknown."""
-        return self.dynamic(features, task)

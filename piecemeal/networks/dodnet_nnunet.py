@@ -7,11 +7,10 @@ decoder. There is no deep supervision: the coarser levels have no head.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from piecemeal.errors import InputError
-from piecemeal.networks._dynamic_head import DynamicHead
+from piecemeal.networks._dynamic_head import DynamicHead, ToldNetwork
 from piecemeal.networks._sizes import centre
 from piecemeal.networks.nnunet import Backbone, build_backbone
 
@@ -32,7 +31,7 @@ def build(
     return DoDNetOnNNUNet(backbone, out_channels, tasks, dimensions)
 
 
-class DoDNetOnNNUNet(nn.Module):
+class DoDNetOnNNUNet(ToldNetwork):
     """(B, in_channels, *space) and a task to logits (B, out_channels, *space), any space."""
 
     def __init__(self, backbone: Backbone, out_channels: int, tasks: int, dimensions: int):
@@ -41,23 +40,8 @@ class DoDNetOnNNUNet(nn.Module):
         first, *_, deepest = backbone.widths
         self.dynamic = DynamicHead(deepest, first, tasks, out_channels, dimensions)
 
-    def forward(self, x: Tensor, task: int | Tensor | None = None) -> Tensor:
-        """Logits of `task`: one for all images, or an id for each (B,).
-
-        Without a task, those of all tasks, one after the other in the channels:
-        (B, tasks * out_channels, *space).
-        """
-        features = self.features(x)
-        if task is not None:
-            return self.head(features, task)
-        return torch.cat([self.head(features, task) for task in range(self.tasks)], dim=1)
-
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All that the head needs of the images, for whatever task."""
         deep, maps = self.backbone(x)
         context, last = self.dynamic.features(deep, maps[0])
         return context, centre(last, x.shape[2:])
-
-    def head(self, features: tuple[Tensor, Tensor], task: int | Tensor) -> Tensor:
-        """Logits (B, out_channels, *space) of `task`, as in `forward`; InputError if unknown."""
-        return self.dynamic(features, task)

@@ -7,11 +7,10 @@ map. The published one has a task of one channel, a sigmoid, for each of the 16 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from piecemeal.errors import InputError
-from piecemeal.networks._dynamic_head import DynamicHead, ToldHead
+from piecemeal.networks._dynamic_head import DynamicHead, ToldHead, ToldNetwork
 from piecemeal.networks.versatile_transunet import Backbone, build_backbone
 
 DIMENSIONS = 3
@@ -38,28 +37,13 @@ def build(
     return ToldTransUNet(backbone, head)
 
 
-class ToldTransUNet(nn.Module):
+class ToldTransUNet(ToldNetwork):
     """(B, in_channels, patch, patch, patch) and a task to logits (B, out_channels, *space)."""
 
     def __init__(self, backbone: Backbone, head: ToldHead):
         super().__init__()
         self.tasks, self.backbone, self.dynamic = head.tasks, backbone, head
 
-    def forward(self, x: Tensor, task: int | Tensor | None = None) -> Tensor:
-        """Logits of `task`: one for all images, or an id for each (B,).
-
-        Without a task, those of all tasks, one after the other in the channels:
-        (B, tasks * out_channels, *space).
-        """
-        features = self.features(x)
-        if task is not None:
-            return self.head(features, task)
-        return torch.cat([self.head(features, task) for task in range(self.tasks)], dim=1)
-
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All that the head needs of the images, for whatever task."""
         return self.dynamic.features(*self.backbone(x))
-
-    def head(self, features: tuple[Tensor, Tensor], task: int | Tensor) -> Tensor:
-        """Logits (B, out_channels, *space) of `task`, as in `forward`; InputError if unknown."""
-        return self.dynamic(features, task)
