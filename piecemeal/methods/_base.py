@@ -24,7 +24,7 @@ class Method(ABC):
     together, None for any number; `work` is how many forward passes of what `build` makes a sample
     of a training step is worth; `noted` names what `training_loss` leaves in `notes`, for the
     columns of history.csv; `wants_views` is True if `training_loss` has to know which samples are
-    annotated in slices.
+    annotated in slices, `wants_shown` if it has to know what they were drawn to show.
     """
 
     trained = True
@@ -35,6 +35,7 @@ class Method(ABC):
     work = 1.0
     noted: tuple[str, ...] = ()
     wants_views = False
+    wants_shown = False
 
     def __init__(self, classes: int):
         self.classes = classes  # background included
@@ -100,6 +101,8 @@ class Method(ABC):
         to go through it. done: share of the training that is over, from 0 to below 1. Where
         `wants_views` is set, `views` comes along by name, int8 (B,): the axis of space (z, y, x)
         across which the slices of a sample lie that alone were annotated, -1 where all of it was.
+        Where `wants_shown` is, `shown` (B,) does: the class that a sampler chose each sample to
+        show, 0 for the background, -1 where it chose none.
         """
         return self.loss(forward(images), codes, sets)
 

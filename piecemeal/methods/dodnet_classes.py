@@ -13,28 +13,42 @@ from piecemeal.methods.dodnet import DoDNet
 
 
 class DoDNetClasses(DoDNet):
-    """Dice and cross-entropy of one structure of each sample: of those it can teach, a random one.
+    """Dice and cross-entropy of one structure of each sample: that which it was drawn to show.
 
-    The network is told it, and computes no other. Samples that teach nothing are left out of the
-    mean.
+    Of samples drawn for none, or for the background, it is a random one of those that they can
+    teach. The network is told it, and computes no other. Samples that teach nothing are left out of
+    the mean.
     """
 
+    wants_shown = True
+
     def training_loss(
-        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
+        self,
+        forward: Callable[..., Any],
+        images: Tensor,
+        codes: Tensor,
+        sets: Tensor,
+        done: float,
+        shown: Tensor | None = None,
     ) -> Tensor:
         """Mean over the samples that teach a structure of that structure's losses."""
-        tasks, taught = draw_tasks(sets)
+        tasks, taught = draw_tasks(sets, shown)
         questions = of_tasks(sets, tasks) & taught.view(-1, 1, 1)
         return self.loss(forward(images, task=tasks), codes, questions)
 
 
-def draw_tasks(sets: Tensor) -> tuple[Tensor, Tensor]:
-    """For each sample of sets (B, K, C) a structure that it teaches, each as likely as the others.
+def draw_tasks(sets: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """For each sample of sets (B, K, C) a structure that it teaches: the class `shown` (B,) of it.
 
-    Returns their tasks, (B,) long, and whether it teaches any, (B,) bool; task 0 if it does not.
+    Where that is none of them, each is as likely as the others. Returns their tasks, (B,) long, and
+    whether the sample teaches any, (B,) bool; task 0 if it does not.
     """
     known = answerable(sets)
     taught = known.any(dim=1)
+    if shown is not None:
+        classes = torch.arange(1, 1 + known.shape[1], device=sets.device)
+        chosen = known & (classes == shown.unsqueeze(1))
+        known = torch.where(chosen.any(dim=1, keepdim=True), chosen, known)
     # Drawn where all devices draw alike.
     chances = (known.float() + ~taught.unsqueeze(1)).cpu()
     tasks = torch.multinomial(chances, 1).flatten().to(sets.device)

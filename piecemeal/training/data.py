@@ -22,7 +22,7 @@ from piecemeal.errors import InputError
 from piecemeal.training.cases import Case
 from piecemeal.training.runtime import STOP_SIGNALS
 from piecemeal.training.sampler import Sampler
-from piecemeal.training.window import Draw, Window
+from piecemeal.training.window import NONE_SHOWN, Draw, Window
 
 if TYPE_CHECKING:  # one knows the other's Batch
     from piecemeal.training.augmentation import Augmentation
@@ -39,32 +39,39 @@ class Batch:
     `sets` (B, K, C) bool; space is (H, W) for slices and (Z, Y, X) for patches. `views` (B,) int8:
     the axis of (Z, Y, X) that the slices lie across which alone were drawn on, -1 if it was the
     whole scan, as it is by default; it stays with the CPU, so that reading it waits for no device.
+    `shown` (B,) int16: the class that each sample was drawn to show, -1 for none, as by default.
     """
 
     images: Tensor
     codes: Tensor
     sets: Tensor
     views: Tensor | None = None
+    shown: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.views is None:
             whole = torch.full((len(self.images),), WHOLE, dtype=torch.int8)
             object.__setattr__(self, "views", whole)
+        if self.shown is None:
+            none = torch.full((len(self.images),), NONE_SHOWN, dtype=torch.int16)
+            object.__setattr__(self, "shown", none.to(self.images.device))
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
         """The same batch on `device`, the images in `memory_format`."""
         images = self.images.to(device, non_blocking=True, memory_format=memory_format)
-        others = (t.to(device, non_blocking=True) for t in (self.codes, self.sets))
-        return Batch(images, *others, self.views)
+        codes, sets, shown = (
+            t.to(device, non_blocking=True) for t in (self.codes, self.sets, self.shown)
+        )
+        return Batch(images, codes, sets, self.views, shown)
 
     def copy(self, pinned: bool) -> Batch:
         """A copy; `pinned` to memory from which a GPU copies by itself."""
         return Batch(*(torch.empty_like(f, pin_memory=pinned).copy_(f) for f in self.fields))
 
     @property
-    def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """images, codes, sets and views."""
-        return self.images, self.codes, self.sets, self.views
+    def fields(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """images, codes, sets, views and shown."""
+        return self.images, self.codes, self.sets, self.views, self.shown
 
 
 class Samples:
@@ -103,8 +110,8 @@ class Samples:
         """The samples of `draws`, in that order."""
         shape = (len(draws), self.window.channels, *self.window.space)
         images = torch.empty(shape)
-        for row, (number, corner) in zip(images.numpy(), draws, strict=True):
-            image = self.cases[number].image
+        for row, draw in zip(images.numpy(), draws, strict=True):
+            image, corner = self.cases[draw.case].image, draw.corner
             if self.window.is_slice:
                 plane = self._plane(corner)
                 for channel, z in zip(row, range(corner[0], corner[0] + len(row)), strict=True):
@@ -113,7 +120,8 @@ class Samples:
                 _read(image, corner, row[0], 0)
         codes = self._maps(draws, [case.codes for case in self.cases], self._outside)
         sets = torch.from_numpy(self._sets[[draw.case for draw in draws]])
-        return Batch(images, codes, sets, self._views(draws))
+        shown = torch.tensor([draw.shown for draw in draws], dtype=torch.int16)
+        return Batch(images, codes, sets, self._views(draws), shown)
 
     def _views(self, draws: Sequence[Draw]) -> Tensor:
         """Views of the samples; one of slices has no axis that others could lie across."""
@@ -151,12 +159,13 @@ class Samples:
 
     def _maps(self, draws: Sequence[Draw], volumes: list[np.ndarray], outside: list[int]) -> Tensor:
         maps = torch.empty((len(draws), *self.window.space), dtype=torch.uint8)
-        for row, (number, corner) in zip(maps.numpy(), draws, strict=True):
+        for row, draw in zip(maps.numpy(), draws, strict=True):
+            volume, corner = volumes[draw.case], draw.corner
             if self.window.is_slice:
                 z = corner[0] + self.window.neighbours
-                row[...] = volumes[number][(z, *self._plane(corner))]
+                row[...] = volume[(z, *self._plane(corner))]
             else:
-                _read(volumes[number], corner, row, outside[number])
+                _read(volume, corner, row, outside[draw.case])
         return maps
 
 

@@ -235,9 +235,10 @@ class Training:
         batch = batch.to(self.device, self.memory_format)
         batch = self.augmentation(batch, step, self.rows, self.sampler.size)
         done = step / s["training"]["steps"]
-        views = {"views": batch.views} if self.method.wants_views else {}
+        wanted = {"views": batch.views} if self.method.wants_views else {}
+        wanted |= {"shown": batch.shown} if self.method.wants_shown else {}
         given = (batch.images, batch.codes, batch.sets, done)
-        loss = self.method.training_loss(self._forward, *given, **views)
+        loss = self.method.training_loss(self._forward, *given, **wanted)
         # Gradients are averaged over the processes, whose parts may differ in size by one.
         loss = loss * (len(self.rows) * self.group.size / self.sampler.size)
         self.stepper.step(loss)

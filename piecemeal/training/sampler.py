@@ -52,4 +52,4 @@ class Sampler:
             voxels = np.flatnonzero(places.slices[code])[:, None]
         else:
             voxels = places.voxels(code)
-        return Draw(case, self.window.around(voxels[rng.integers(len(voxels))], rng))
+        return Draw(case, self.window.around(voxels[rng.integers(len(voxels))], rng), wanted)

@@ -10,6 +10,8 @@ import numpy as np
 
 from piecemeal.training.cases import Case
 
+NONE_SHOWN = -1  # in Draw.shown, beside class ids
+
 
 def crop_sides(plane: Sequence[int], crop: float | None) -> tuple[int, int]:
     """Sides (y, x) of the part of slices (y, x) that a sample shows; all of them without `crop`."""
@@ -21,11 +23,13 @@ class Draw(NamedTuple):
     """One sample: the number of the case and the lowest voxel (z, y, x) of the window.
 
     What lies outside the case is padding, so the voxel may be negative. For slices it is the lowest
-    neighbour; what lies outside is the edge slice again.
+    neighbour; what lies outside is the edge slice again. shown: the class that the window was
+    chosen to show, -1 if it was chosen for none.
     """
 
     case: int
     corner: tuple[int, int, int]
+    shown: int = NONE_SHOWN
 
 
 @dataclass(frozen=True)

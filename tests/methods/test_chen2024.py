@@ -185,6 +185,23 @@ def test_a_task_is_drawn_of_those_that_a_sample_teaches():
     assert of_sample[3] == [300, 0, 0]
 
 
+def test_a_task_is_the_class_that_a_sample_was_drawn_to_show():
+    """Not if that is the background, nothing, or a class that the sample cannot teach."""
+    sets = tables(*[COMPLETE] * 3, *[LIVER_AND_SPLEEN] * 3, NOTHING)
+    shown = torch.tensor([1, 2, 3, 3, 0, 2, 2], dtype=torch.int16)
+    torch.manual_seed(0)
+    drawn = torch.stack([draw_tasks(sets, shown)[0] for _ in range(60)], dim=1).tolist()
+    assert [set(tasks) for tasks in drawn] == [{0}, {1}, {2}, {2}, {0, 2}, {0, 2}, {0}]
+
+
+def test_dodnet_is_told_the_class_that_a_sample_was_drawn_to_show():
+    method, network = methods.load("dodnet_classes", 4), Network(torch.zeros(2, 1, 3))
+    assert method.wants_shown
+    given = torch.zeros(2, 1, 3), torch.zeros(2, 3, dtype=torch.uint8), tables(COMPLETE, COMPLETE)
+    method.training_loss(network, *given, 0.0, shown=torch.tensor([3, 1], dtype=torch.int16))
+    assert network.told[0]["task"].tolist() == [2, 0]
+
+
 def test_the_same_seed_draws_the_same_tasks():
     sets = tables(*[COMPLETE] * 20)
     drawn = []
@@ -198,7 +215,7 @@ def test_dodnet_learns_the_structure_of_each_sample_that_was_drawn(monkeypatch):
     """The liver was asked for in the first, the spleen in the second; the third teaches nothing."""
     method, sets = methods.load("dodnet_classes", 4), tables(COMPLETE, LIVER_AND_SPLEEN, NOTHING)
     drawn = torch.tensor([0, 2, 0]), torch.tensor([True, True, False])
-    monkeypatch.setattr("piecemeal.methods.dodnet_classes.draw_tasks", lambda sets: drawn)
+    monkeypatch.setattr("piecemeal.methods.dodnet_classes.draw_tasks", lambda *_: drawn)
     codes = torch.tensor([[0, 1, 2], [0, 1, 2], [0, 0, 0]])
     chances = torch.tensor([[0.2, 0.7, 0.4], [0.5, 0.1, 0.6], [0.9, 0.9, 0.9]])
     logits = torch.logit(chances).unsqueeze(1).requires_grad_()
@@ -229,7 +246,7 @@ def test_dodnet_s_loss_of_all_tasks_is_the_mean_of_those_of_each(monkeypatch):
     for task in range(3):
         drawn = torch.tensor([task, task]), torch.tensor([True, True])
         monkeypatch.setattr(
-            "piecemeal.methods.dodnet_classes.draw_tasks", lambda sets, drawn=drawn: drawn
+            "piecemeal.methods.dodnet_classes.draw_tasks", lambda *_, drawn=drawn: drawn
         )
         found.append(step(method, logits[:, task : task + 1], codes, sets))
     torch.testing.assert_close(torch.stack(found).mean(), method.loss(logits, codes, sets))

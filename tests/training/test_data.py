@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,7 +95,8 @@ class TestSlices:
 
     def test_every_is_all_slices_case_by_case(self):
         some = Samples([numbered((2, 4, 4)), numbered((1, 4, 4))], Window((3, 4, 4), True, 1))
-        assert some.every() == [(0, (-1, 0, 0)), (0, (0, 0, 0)), (1, (-1, 0, 0))]
+        draws = [Draw(0, (-1, 0, 0)), Draw(0, (0, 0, 0)), Draw(1, (-1, 0, 0))]
+        assert some.every() == draws
 
     def test_parts_of_slices_come_with_their_codes_labels_and_neighbours(self):
         case = numbered((4, 5, 6))
@@ -203,6 +205,18 @@ class TestViews:
             cases = [draw.case for draw in sampler.at(step)[1:]]
             assert batch.views.tolist() == [(-1, 0, 1, 2)[case] for case in cases]
             assert batch.copy(pinned=False).views.tolist() == batch.views.tolist()
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_beside_them_stands_what_was_to_be_shown(self, some, workers):
+        """Draws 0 and 1 of each batch; of the second half nobody said what it shows."""
+        steps = StepBatches(some, None, range(4), None)
+        draws = [Draw(0, (0, 0, 0), 3), Draw(1, (0, 0, 0), 0), *[Draw(2, (0, 0, 0))] * 2]
+        steps.sampler = SimpleNamespace(at=lambda step: draws, size=4)
+        for batch in loader(steps, 0, 3, workers, CPU):
+            assert batch.shown.tolist() == [3, 0, -1, -1]
+            assert batch.shown.dtype == torch.int16
+            moved = batch.to(torch.device("meta"), torch.contiguous_format)
+            assert moved.shown.is_meta
 
     def test_they_stay_with_the_cpu(self, some):
         batch = some.batch([Draw(1, (0, 0, 0))])

@@ -400,7 +400,7 @@ class TestHierarchies:
         codes = np.zeros((4, 6, 6))
         codes[0, 5, 2] = 1
         one = sampler([make(codes)], name, given=patches(4, 4, 5))
-        assert set(one.at(0)) == {Draw(0, (-2, 3, 0))}
+        assert set(one.at(0)) == {Draw(0, (-2, 3, 0), shown=1)}
 
     @pytest.mark.parametrize("name", ["class_modality_dataset", "modality_dataset_class"])
     def test_an_annotation_that_names_no_structure_is_refused(self, make, name):

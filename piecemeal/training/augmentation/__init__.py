@@ -68,8 +68,10 @@ class Augmentation:
             boxes = cutmix.draw_boxes(mixed, self.settings["cutmix"]["alpha"], space)
             sets = cutmix.paste(images, codes, sets, sources, boxes, hits)
         n = len(rows)
-        views = torch.from_numpy(views[:n])
-        return replace(batch, images=images[:n], codes=codes[:n], sets=sets[:n], views=views)
+        views, shown = torch.from_numpy(views[:n]), batch.shown[:n]
+        return replace(
+            batch, images=images[:n], codes=codes[:n], sets=sets[:n], views=views, shown=shown
+        )
 
     def _check(self, space: tuple[int, ...], sets: int, views: np.ndarray) -> None:
         if len(space) == 2 and (names := [n for n, s in self.settings.items() if _needs_z(n, s)]):
