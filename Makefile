@@ -25,8 +25,9 @@ demo: setup ## everything on built-in phantoms; ends with the report
 	@echo "The data, case by case: $(CURDIR)/results/demo/quality"
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 
-test: setup ## all tests
-	pytest --quiet
+test: setup ## all tests, in CORES processes; `pytest PATH` runs some of them in one
+	pytest --quiet --numprocesses $(CORES:all=auto) --maxprocesses 8 --dist loadfile \
+	  --no-loadscope-reorder
 
 lint: setup ## what the pre-commit hooks and CI check
 	ruff check .

@@ -1,13 +1,15 @@
-"""A cohort small enough to train on in a moment, in the package's own store."""
+"""How tests run, and a cohort small enough to train on in a moment, in the package's own store."""
 
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from snakemake.utils import available_cpu_count
 
 from piecemeal.datasets.annotate import annotate
 from piecemeal.datasets.prepare import prepare
@@ -24,6 +26,28 @@ TURNED = np.array(
 )
 # Two blocks in noise look much like two others: without `keep` they would be taken for one scan.
 SPLIT = {"seed": 1, "train": 4, "validation": 2, "test": 2, "twins": "keep"}
+
+
+# Whether a test passes must not depend on how busy the machine is.
+hypothesis.settings.register_profile(
+    "any speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any speed")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core that this process may use, as `snakemake --cores all` counts them.
+
+    xdist would count those of the machine, though a container or a batch job may have fewer.
+    """
+    return available_cpu_count()
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Among workers the workflow goes first, which takes longest; alone, tests keep their order."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name != "workflow")
 
 
 @pytest.fixture(autouse=True, scope="session")

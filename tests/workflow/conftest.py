@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from snakemake.utils import available_cpu_count
+
+from piecemeal.provenance import locked
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+CORES = str(min(8, max(2, available_cpu_count())))
 PARTS = [
     *("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs"),
     *("dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "piecemeal"),
@@ -82,9 +86,20 @@ def project(tmp_path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """A copy in which the default target has been made; tests must leave it as it is."""
-    project = copy_project(tmp_path_factory.mktemp("workflow") / "finished")
-    project.snakemake("--cores", "2")
+    """A copy in which the default target has been made; tests must leave it as it is.
+
+    It takes minutes, so all workers of pytest-xdist share one: the first to ask for it makes it.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    folder = place / "finished"
+    with locked(folder):
+        project = Project(folder / "project")
+        if not project.folder.exists():
+            copy_project(project.folder)
+        if not (project.folder / "results/smoke/report.html").exists():
+            project.snakemake("--cores", CORES)
     return project
 
 
