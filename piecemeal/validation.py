@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from piecemeal.errors import InputError
 
+# libyaml's, where PyYAML has it, is ten times as fast, and the plan reads a hundred files.
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class Strict(BaseModel):
     """A model that refuses keys it does not know and cannot be changed once read."""
@@ -29,7 +32,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 def load_yaml(path: Path) -> Any:
     """Read a YAML file; InputError if it is absent, unreadable or not YAML."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER)
     except FileNotFoundError:
         there = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise InputError(f"{path}: no such file; in that folder there are: {there}") from None
