@@ -157,7 +157,7 @@ class Training:
             log.info("%s: continues from its checkpoint at step %d", self.name, self.state["step"])
         self.forward = self.group.wrap(self.network, self.device, self.method.uses_all_parameters)
         if s["training"]["compile"]:
-            self.forward = torch.compile(self.forward)
+            self.forward = runtime.compiled(self.forward)
 
     def _count_time(self) -> None:
         """Bring the times up to now; the time since `self.counted_to` was spent in training steps.

@@ -12,10 +12,12 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from piecemeal.provenance import short_hash
 
@@ -31,7 +33,8 @@ def prepare_process(threads: int) -> torch.device:
     Each process that torchrun starts takes the GPU of its number on the machine.
     """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As use_deterministic_algorithms, which also imports torch's compiler: two seconds a job.
+    torch.set_deterministic_debug_mode("warn")
     # Every new tensor would be filled with NaN first, which finds mistakes and costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
@@ -41,6 +44,12 @@ def prepare_process(threads: int) -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     torch.cuda.set_device(device)
     return device
+
+
+def compiled(network: nn.Module | Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.compile` of a network, deterministic too: the compiler has a setting of its own."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return torch.compile(network)
 
 
 def loader_workers(threads: int, device: torch.device) -> int:

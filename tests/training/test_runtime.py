@@ -69,14 +69,28 @@ def test_a_request_to_stop_is_noted(number):
 
 def test_threads_and_determinism_are_set():
     code = (
-        "import torch; from piecemeal.training.runtime import prepare_process\n"
+        "import sys, torch; from piecemeal.training.runtime import prepare_process\n"
         "device = prepare_process(1)\n"
         "assert torch.get_num_threads() == 1\n"
         "assert torch.are_deterministic_algorithms_enabled()\n"
+        "assert torch.is_deterministic_algorithms_warn_only_enabled()\n"
+        "assert 'torch._inductor' not in sys.modules\n"  # seconds of every job that scores
         "assert device.type in ('cpu', 'cuda')\n"
         "assert torch.ones(2**20).sum() == 2**20\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_compiled_is_deterministic_too(monkeypatch):
+    import torch._inductor.config as compiler
+
+    monkeypatch.setattr(compiler, "deterministic", False)
+    monkeypatch.setattr(torch, "compile", lambda network: [network, compiler.deterministic])
+    before = torch.get_deterministic_debug_mode()
+    try:
+        assert runtime.compiled("network") == ["network", True]
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 def test_peak_memory_is_in_mib():
