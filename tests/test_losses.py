@@ -25,7 +25,7 @@ LABELLED = PER_VOXEL + DICE  # all that need labels
 LOSSES = [*LABELLED, entropy]
 REDUCTIONS = ["mean", "known_mean", "sum", "none"]
 
-relaxed = settings(deadline=None, max_examples=40)
+relaxed = settings(max_examples=40)
 
 
 def table(*rows, classes):

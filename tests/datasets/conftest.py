@@ -127,7 +127,7 @@ def arguments(acdc) -> dict:
 def _hold(folder: Path, held, release, let_go) -> None:
     with provenance.locked(folder):
         held.set()
-        release.wait(20)
+        release.wait(300)
         let_go.set()
 
 
@@ -140,7 +140,7 @@ def waits(monkeypatch):
         held, release, let_go = context.Event(), context.Event(), context.Event()
         other = context.Process(target=_hold, args=(folder, held, release, let_go))
         other.start()
-        assert held.wait(20)
+        assert held.wait(300)
         before = sorted(folder.iterdir())
         said = []
 
@@ -154,7 +154,7 @@ def waits(monkeypatch):
             work()
         finally:
             release.set()
-            other.join(20)
+            other.join(300)
         assert said == [f"{folder} is held by another process; waiting until it ends"]
         assert let_go.is_set()
         assert other.exitcode == 0

@@ -163,7 +163,7 @@ def test_nobody_to_be_a_twin_of(some):
     assert find_twins(some) == []
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(20, 60))
 def test_no_pair_is_missed_by_the_summary(seed, spread):
     rng = np.random.default_rng(seed)

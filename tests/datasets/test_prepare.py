@@ -431,18 +431,18 @@ def test_workers_of_a_killed_process_let_the_folder_go(store, arguments, monkeyp
 
     def slow(job, files):
         busy.set()
-        time.sleep(60)
+        time.sleep(1200)  # longer than the patience below
 
     monkeypatch.setattr(module, "_store", slow)
     first = context.Process(target=prepare, args=(store,), kwargs={**arguments, "workers": 2})
     first.start()
-    assert busy.wait(20)
+    assert busy.wait(300)
     os.kill(first.pid, signal.SIGKILL)
-    first.join(20)
+    first.join(300)
     monkeypatch.setattr(module, "_store", store_scan)
     second = context.Process(target=prepare, args=(store,), kwargs=arguments)
     second.start()
-    second.join(20)
+    second.join(300)
     second.kill()
     second.join(20)
     assert second.exitcode == 0

@@ -77,7 +77,7 @@ def pairs(draw, structures=2):
 
 
 @pytest.mark.parametrize("offsets", [surface_distances.OFFSETS, 4])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pair=pairs())
 def test_agrees_with_brute_force(pair, offsets):
     prediction, reference, spacing = pair
@@ -99,7 +99,7 @@ def test_agrees_with_brute_force(pair, offsets):
         assert found == pytest.approx(expected, abs=CLOSE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pair=pairs())
 def test_symmetric_in_prediction_and_reference(pair):
     prediction, reference, spacing = pair
@@ -108,7 +108,7 @@ def test_symmetric_in_prediction_and_reference(pair):
     np.testing.assert_allclose(there, back, rtol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pair=pairs(structures=1), axis=st.integers(0, 2), factor=st.floats(0.1, 10))
 def test_moves_with_the_axes_and_grows_with_the_spacing(pair, axis, factor):
     prediction, reference, spacing = pair

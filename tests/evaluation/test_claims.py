@@ -596,7 +596,7 @@ def scores_of_an_arm(draw, arm):
 
 @pytest.mark.parametrize("metric", ["dice", *DISTANCES])
 @pytest.mark.parametrize(("arm", "sign"), [("one", 1), ("two", -1)])
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     one=scores_of_an_arm("one"),
     two=scores_of_an_arm("two"),

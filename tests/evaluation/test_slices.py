@@ -64,7 +64,7 @@ def test_structures_are_measured_apart_and_named():
 masks = arrays(np.uint8, (3, 4, 5), elements=st.sampled_from([0, 0, 1, 2]))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(prediction=masks, reference=masks)
 def test_slices_are_measured_as_the_metrics_measure_images(prediction, reference):
     frame = slice_distances(prediction, reference, [1, 2], (1.5, 0.5)).set_index("label")

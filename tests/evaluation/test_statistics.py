@@ -109,7 +109,7 @@ def test_p_value_without_differences(p_value):
 
 
 @BOTH_TESTS
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=8))
 def test_p_value_does_not_depend_on_which_arm_comes_first(p_value, values):
     differences = pd.DataFrame(values, dtype=float)
@@ -219,7 +219,7 @@ def test_bootstrap_covers_the_true_mean_of_crossed_effects():
     assert 0.8 <= covered / 200 <= 0.97
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=8))
 def test_interval_lies_within_the_values(values):
     low, high = bootstrap_interval(pd.DataFrame(values), resamples=100)

@@ -231,7 +231,7 @@ def of_arm(arm, values, missed):
         yield (arm, seed, case, phase, *((None, None) if lost else (dice, hd)))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     one=predictions,
     other=predictions,
@@ -251,7 +251,7 @@ def test_no_miss_improves_a_mean_or_a_rank(table, scored, unpublished, one, othe
             assert after["a", column, metric] == before["a", column, metric]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     one=predictions,
     other=predictions,

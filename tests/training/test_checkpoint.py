@@ -141,7 +141,7 @@ def test_what_a_killed_writer_left_is_cleared(checkpoint):
 def _hold(folder, held, release) -> None:
     with Checkpoint(folder, "x").locked():
         held.set()
-        release.wait(20)
+        release.wait(300)
 
 
 def test_a_second_process_waits_for_the_first(checkpoint, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_second_process_waits_for_the_first(checkpoint, monkeypatch):
     held, release = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(checkpoint.path.parent, held, release))
     other.start()
-    assert held.wait(20)
+    assert held.wait(300)
     said = []
 
     def warning(text, *values):
@@ -162,7 +162,7 @@ def test_a_second_process_waits_for_the_first(checkpoint, monkeypatch):
             assert len(said) == 1
     finally:
         release.set()
-        other.join(20)
+        other.join(300)
     assert "held by another process" in said[0]
     assert other.exitcode == 0
 

@@ -379,7 +379,7 @@ def test_a_worker_ends_when_the_run_asks_it_to(noted):
         next(batches)
         (worker,) = multiprocessing.active_children()
         worker.terminate()
-        worker.join(20)
+        worker.join(300)
         assert worker.exitcode == 0
         with pytest.raises(RuntimeError, match="exited unexpectedly"):
             list(batches)

@@ -17,7 +17,7 @@ import torch
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
 STEPS = 100
 KILLS = 20
-PATIENCE_SECONDS = 60  # of the test with a process, before it gives up
+PATIENCE_SECONDS = 600  # of the test with a process, before it gives up
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def test_kill_9_of_snakemake_and_its_jobs_loses_nothing(project, finished):
             start_new_session=True,
         )
         checkpoints = project.folder / "results/smoke/checkpoints"
-        deadline = time.time() + 120
+        deadline = time.time() + 600
         while not any(checkpoints.rglob("last.pt")) and time.time() < deadline:
             time.sleep(0.05)
         time.sleep(moment.uniform(0, 3))

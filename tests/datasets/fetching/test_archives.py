@@ -125,7 +125,7 @@ def trees(draw):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(files=trees())
 def test_what_went_in_comes_out(kind, files):
     with tempfile.TemporaryDirectory() as place:

@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[: fault.cut])
         if fault.hold:
-            server.release.wait(30)
+            server.release.wait(300)
         if fault.cut is not None:
             self.close_connection = True
             if fault.reset:
@@ -153,7 +153,7 @@ def fetch(server, tmp_path):
     def run(*faults, names=("file.bin",), **options):
         server.faults[""] = list(faults)
         run.waits = []
-        options = {"wait": run.waits.append, "timeout": (5, 5)} | options
+        options = {"wait": run.waits.append, "timeout": (60, 60)} | options
         run.gave = download([server.url(name) for name in names], run.target, **options)
         return run.target.read_bytes()
 
@@ -410,7 +410,7 @@ def test_another_mirror_does_not_continue_what_has_another_size(fetch, server):
 
 
 def test_a_silent_connection_is_given_up_and_continued(fetch, server):
-    assert fetch(Fault(cut=15_000, hold=True), timeout=(5, 0.2)) == CONTENT
+    assert fetch(Fault(cut=15_000, hold=True), timeout=(60, 1)) == CONTENT
     assert server.asked() == [None, "bytes=15000-"]
 
 
@@ -449,7 +449,7 @@ def test_a_process_killed_half_way_is_continued_by_the_next(fetch, server):
         [sys.executable, "-c", code, server.url(), str(fetch.target)], cwd=root
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not (fetch.part.exists() and fetch.part.stat().st_size >= 10_000):
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -484,7 +484,7 @@ FAULTS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(faults=st.lists(FAULTS, max_size=6))
 def test_whatever_goes_wrong_on_the_way_the_file_is_that_of_the_server(
     running, tmp_path_factory, faults
