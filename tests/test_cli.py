@@ -84,6 +84,26 @@ def project(tmp_path, monkeypatch) -> Project:
     return made
 
 
+@pytest.fixture(scope="module")
+def hours():
+    """What `gpu_hours` found for the runs and the speed that it was asked about, once each."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def hours_are_counted_once(monkeypatch, hours):
+    """It takes ten seconds, and several tests ask for the plan of the same runs."""
+
+    def gpu_hours(plan, tflops):
+        asked = (*plan.runs, tflops)
+        if asked not in hours:
+            hours[asked] = counted(plan, tflops)
+        return hours[asked]
+
+    counted = cli.estimates.gpu_hours
+    monkeypatch.setattr(cli.estimates, "gpu_hours", gpu_hours)
+
+
 @pytest.fixture
 def ask(capsys):
     """What a command with --json says."""
