@@ -25,15 +25,12 @@ SGD = {
 }
 
 
-@pytest.fixture
-def job(cohort, settings, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def job(cohort, settings, tmp_path_factory):
     """Writes a job file; what it makes lies beside it."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def make(name: str, **changes) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
+        folder = tmp_path_factory.mktemp(name)
         content = {
             "settings": settings(
                 {"steps": 6, "validate_every": 3, "checkpoint_seconds": 0.0},
@@ -50,7 +47,10 @@ def job(cohort, settings, tmp_path, monkeypatch):
         (folder / "job.json").write_text(json.dumps(content))
         return folder / "job.json"
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield make
 
 
 def run(job: Path, processes: int) -> SimpleNamespace:
@@ -70,18 +70,22 @@ def assert_alike(one: SimpleNamespace, two: SimpleNamespace) -> None:
         torch.testing.assert_close(two.weights[key], weight, rtol=1e-3, atol=1e-4)
 
 
-def test_two_processes_follow_the_loss_curve_of_one(job):
-    """An odd batch, so that the parts of the two processes differ in size."""
-    alone, together = (run(job(str(n), batch_size=5), n) for n in (1, 2))
+@pytest.fixture(scope="module")
+def together(job) -> SimpleNamespace:
+    """A run of two processes. An odd batch, so that their parts differ in size."""
+    return run(job("together", batch_size=5), 2)
+
+
+def test_two_processes_follow_the_loss_curve_of_one(job, together):
+    alone = run(job("alone", batch_size=5), 1)
     assert_alike(alone, together)
     assert [alone.record["processes"], together.record["processes"]] == [1, 2]
     assert len(alone.history) == 6
 
 
-def test_two_processes_stop_together_and_go_on(job):
+def test_two_processes_stop_together_and_go_on(job, together):
     """Stopped as soon as the first checkpoint is there; the same command does what is left."""
-    whole = run(job("whole"), 2)
-    halved = job("halved")
+    halved = job("halved", batch_size=5)
     progress = halved.parent / "checkpoints" / "progress.json"
 
     def stop():
@@ -98,7 +102,7 @@ def test_two_processes_stop_together_and_go_on(job):
     assert not (halved.parent / "run.json").exists()
     resumed = run(halved, 2)
     assert resumed.record["resumed_at_steps"]
-    assert_alike(whole, resumed)
+    assert_alike(together, resumed)
 
 
 UNIMOS = {
