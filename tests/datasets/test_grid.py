@@ -149,9 +149,9 @@ def test_is_fast_enough_for_every_prediction():
     probabilities = np.random.default_rng(0).random((4, 10, 128, 128), np.float32)
     spacing = (10, 1.5625, 1.5625)
     there = geometry((10, 256, 216), spacing, (10, 1.36719, 1.36719), (10, 128, 128))
-    start = time.perf_counter()
+    start = time.process_time()  # not of the clock: other processes may take their turns
     resample_from_grid(probabilities, there, order=1)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("axis", AXES)
