@@ -19,6 +19,7 @@ pathvars:
 
 wildcard_constraints:
     scale="[a-z0-9_]+",
+    restricted="(restricted/)?",
     dataset="[a-z0-9_]+",
     cohort="[a-z0-9_]+",
     annotation="[a-z0-9_]+",
@@ -29,6 +30,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/places.smk"
 include: "rules/published.smk"
 include: "rules/fetch.smk"
 include: "rules/prepare.smk"
@@ -36,6 +38,7 @@ include: "rules/annotate.smk"
 include: "rules/train.smk"
 include: "rules/score.smk"
 include: "rules/publish.smk"
+include: "rules/versions.smk"
 
 
 localrules:

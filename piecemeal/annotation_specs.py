@@ -5,7 +5,7 @@ Axes are (z, y, x) throughout.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -101,3 +101,15 @@ class AnnotationConfig(Strict):
     def protocols(self) -> list[Protocol]:
         """The protocol of each half that is not dropped, and of each data set with its own."""
         return [p for p in (self.half1, self.half2, *self.datasets.values()) if p is not None]
+
+
+def with_ids(protocol: Any, ids: dict[str, int]) -> dict[str, Any] | None:
+    """A protocol with class ids in place of the names of structures."""
+    if protocol is None:
+        return None
+    content = protocol.model_dump()
+    if "merged" in content:
+        content["merged"] = [[ids[s] for s in group] for group in content["merged"]]
+    if "annotated" in content:
+        content["annotated"] = [ids[s] for s in content["annotated"]]
+    return content

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from piecemeal import config as c
+from piecemeal.annotation_specs import with_ids
 from piecemeal.cohort_specs import CohortConfig, TransitionConfig
 from piecemeal.dataset_specs import UNPACKED, DatasetConfig
 from piecemeal.errors import InputError
@@ -180,6 +181,7 @@ class DataPlanner:
                 f"'{plan.scale}' reads {dataset.title} from a folder of yours; write there\n"
                 f"local:\n  {name}: /path/to/the/folder\n({dataset.access}: {dataset.homepage})"
             )
+        more["restricted"] = not isinstance(source, c.PhantomSource)  # drawn files only are shared
         plan.raw[name] = self._unit(decides, *modules, **more)
         return plan.raw[name]
 
@@ -187,12 +189,14 @@ class DataPlanner:
         if name in plan.prepared:
             return plan.prepared[name]
         cohort, change = self.cohort(name), scale.cohorts[name]
-        datasets, modules = {}, ["workflow.scripts.prepare"]
+        datasets, restricted, modules = {}, [], ["workflow.scripts.prepare"]
         for d in cohort.datasets:
             dataset = self.dataset(d)
             raw = self._raw(plan, scale, d)
             of_source = raw.settings["source"]
             phantom = of_source["kind"] == "phantom"
+            if not phantom and dataset.redistribution != "allowed":
+                restricted.append(d)
             content = dataset.model_dump(mode="json")
             datasets[d] = {
                 "raw": raw.hash,
@@ -236,7 +240,7 @@ class DataPlanner:
         elif cohort.tasks:
             transition = cohort.transition or TransitionConfig()
             decides |= {"tasks": cohort.tasks, "transition": transition.model_dump(mode="json")}
-        plan.prepared[name] = self._unit(decides, *modules)
+        plan.prepared[name] = self._unit(decides, *modules, restricted=bool(restricted))
         return plan.prepared[name]
 
     def _annotated(self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun) -> Unit:
@@ -255,8 +259,8 @@ class DataPlanner:
         decides = {
             "prepared": self._prepared(plan, scale, arm.cohort).hash,
             "structures": cohort.structures,
-            "halves": [_protocol(half, ids) for half in (annotation.half1, annotation.half2)],
-            "own": {name: _protocol(own, ids) for name, own in annotation.datasets.items()},
+            "halves": [with_ids(half, ids) for half in (annotation.half1, annotation.half2)],
+            "own": {name: with_ids(own, ids) for name, own in annotation.datasets.items()},
             "known": annotation.known,
             "tasks": annotation.tasks,
             "sources": annotation.sources,
@@ -284,15 +288,3 @@ def plugin(package: str, name: str, where: Path, key: str) -> str:
             f"{where}: key '{key}': {package} has no '{name}'; allowed: {', '.join(names)}"
         )
     return f"{package}.{name}"
-
-
-def _protocol(protocol: Any, ids: dict[str, int]) -> dict[str, Any] | None:
-    """A protocol with class ids in place of the names of structures."""
-    if protocol is None:
-        return None
-    content = protocol.model_dump()
-    if "merged" in content:
-        content["merged"] = [[ids[s] for s in group] for group in content["merged"]]
-    if "annotated" in content:
-        content["annotated"] = [ids[s] for s in content["annotated"]]
-    return content

@@ -2,9 +2,9 @@ rule annotate:
     input:
         cases=lambda wc: f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv",
     output:
-        cases="<data>/annotated/{cohort}/{annotation}-{hash}/cases.csv",
+        cases="<data>/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:
-        "<logs>/annotate/{cohort}-{annotation}-{hash}.log",
+        "<logs>/annotate/{restricted}{cohort}-{annotation}-{hash}.log",
     conda:
         "../envs/piecemeal.yaml"
     params:
@@ -19,4 +19,5 @@ rule data:
         lambda wc: [
             f"{folder}/cases.csv" for folder in data_folders(planner().main.scale)
         ],
+        lambda wc: licence_tables(planner().main.scale),
     localrule: True

@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import json
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -105,30 +106,6 @@ def run_key(wildcards):
     )
 
 
-def raw_folder(scale, dataset):
-    return f"data/{scale}/raw/{dataset}-{unit('raw', dataset, scale).hash}"
-
-
-def prepared_folder(scale, cohort):
-    return f"data/{scale}/prepared/{cohort}-{unit('prepared', cohort, scale).hash}"
-
-
-def annotated_folder(scale, key):
-    """The folder of "<cohort>/<annotation>"."""
-    return f"data/{scale}/annotated/{key}-{unit('annotated', key, scale).hash}"
-
-
-def data_folders(scale):
-    """Every prepared and every annotated folder of a scale."""
-    prepared = [prepared_folder(scale, cohort) for cohort in plan(scale).prepared]
-    return prepared + [annotated_folder(scale, key) for key in plan(scale).annotated]
-
-
-def checkpoint_folder(wildcards):
-    """Beside the runs, never an output: Snakemake deletes the outputs of a job that fails."""
-    return f"results/{wildcards.scale}/checkpoints/{run_key(wildcards)}"
-
-
 @explained
 def arms(wildcards):
     """The runs of a paper: [{"arm": ..., "run": ...}], one entry an arm, cohort and seed."""
@@ -139,7 +116,3 @@ def arms(wildcards):
             f"{sorted(papers)} (config/config.yaml, key 'papers')"
         )
     return papers[wildcards.paper]
-
-
-def run_files(scale, runs, name):
-    return [f"results/{scale}/runs/{run}/{name}" for run in runs]

@@ -1,8 +1,8 @@
 rule fetch:
     output:
-        manifest="<data>/raw/{dataset}-{hash}/manifest.json",
+        manifest="<data>/{restricted}raw/{dataset}-{hash}/manifest.json",
     log:
-        "<logs>/fetch/{dataset}-{hash}.log",
+        "<logs>/fetch/{restricted}{dataset}-{hash}.log",
     localrule: True
     conda:
         "../envs/piecemeal.yaml"

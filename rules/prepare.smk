@@ -5,9 +5,9 @@ rule prepare:
             for dataset in settings("prepared", wc.cohort, wc)["datasets"]
         ],
     output:
-        cases="<data>/prepared/{cohort}-{hash}/cases.csv",
+        cases="<data>/{restricted}prepared/{cohort}-{hash}/cases.csv",
     log:
-        "<logs>/prepare/{cohort}-{hash}.log",
+        "<logs>/prepare/{restricted}{cohort}-{hash}.log",
     conda:
         "../envs/piecemeal.yaml"
     threads: 2

@@ -67,6 +67,27 @@ rule claims:
         "../workflow/scripts/claims.py"
 
 
+rule metrics:
+    input:
+        scores=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "scores.csv"),
+        histories=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "history.csv"),
+        claims="<results>/claims.csv",
+    output:
+        metrics="<results>/metrics.json",
+        dice="<results>/plots/dice.csv",
+        training="<results>/plots/training.csv",
+    log:
+        "<logs>/metrics.log",
+    localrule: True
+    conda:
+        "../envs/piecemeal.yaml"
+    params:
+        given=lambda wc: parameters.metrics(planner(), plan(wc.scale)),
+        runs=lambda wc: f"results/{wc.scale}/runs",
+    script:
+        "../workflow/scripts/metrics.py"
+
+
 rule report:
     input:
         tables=lambda wc: tables(wc.scale),

@@ -32,10 +32,25 @@ def quality_pages(scale):
     return [*pages, f"results/{scale}/quality/gallery.png"]
 
 
+def pictures(scale):
+    """What may show scans, and so is drawn again rather than passed on."""
+    return figures(scale) + quality_pages(scale) + [f"results/{scale}/report.html"]
+
+
+def numbers(scale):
+    """What a scale publishes without a picture, in git and compared by DVC."""
+    names = ("claims.csv", "metrics.json", "params.yaml")
+    return tables(scale) + [f"results/{scale}/{name}" for name in names]
+
+
 def published(scale):
-    """Everything that the default target asks for."""
-    whole = [f"results/{scale}/{name}" for name in ("claims.csv", "report.html")]
-    return tables(scale) + figures(scale) + quality_pages(scale) + whole
+    """Everything that the default target asks for.
+
+    The scores of the runs are among it, though tables are made of them: where tables came without
+    Snakemake's records, as in a clone, it would not look for the runs behind them.
+    """
+    scores = run_files(scale, plan(scale).runs, "scores.csv")
+    return scores + numbers(scale) + pictures(scale) + licence_tables(scale)
 
 
 def prepared_folders(scale, runs):

@@ -2,7 +2,9 @@ rule score:
     input:
         weights=ancient("<results>/runs/<run>/weights.pt"),
         last=ancient("<results>/runs/<run>/last.pt"),
-        prepared=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
+        prepared=lambda wc: unless_done(
+            scored, wc, prepared_folder(wc.scale, wc.cohort)
+        ),
     output:
         scores="<results>/runs/<run>/scores.csv",
         unprocessed="<results>/runs/<run>/scores_unprocessed.csv",

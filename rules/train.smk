@@ -1,8 +1,10 @@
 rule train:
     input:
-        prepared=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
-        annotated=lambda wc: ancient(
-            f"{annotated_folder(wc.scale, f'{wc.cohort}/{wc.annotation}')}/cases.csv"
+        prepared=lambda wc: unless_done(
+            trained, wc, prepared_folder(wc.scale, wc.cohort)
+        ),
+        annotated=lambda wc: unless_done(
+            trained, wc, annotated_folder(wc.scale, f"{wc.cohort}/{wc.annotation}")
         ),
         starts_from=lambda wc: ancient(
             run_files(

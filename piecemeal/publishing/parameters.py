@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from piecemeal.cohort_specs import CohortConfig
+from piecemeal.datasets import passing_on
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import ASK_NETWORKS, AnnotationMatrix, TableFigure
 from piecemeal.papers import AS_PREDICTED
@@ -133,6 +134,12 @@ def claims(planner: Planner, plan: Plan) -> dict[str, Any]:
     return {"papers": papers, "code": _code("claims")}
 
 
+def metrics(planner: Planner, plan: Plan) -> dict[str, Any]:
+    """Parameters of metrics.json and of the plots, over all papers of the scale."""
+    papers = {paper: shared(planner, plan, paper) for paper in plan.papers}
+    return {"papers": papers, "code": _code("metrics")}
+
+
 def report(planner: Planner, plan: Plan) -> dict[str, Any]:
     """Parameters of the report, over all papers of the scale."""
     papers = {}
@@ -189,6 +196,20 @@ def gallery(planner: Planner, plan: Plan) -> dict[str, Any]:
             "local": str(planner.main.local[name]) if name in planner.main.local else None,
         }
     return {"datasets": datasets, "code": _code("gallery")}
+
+
+def licences(planner: Planner, plan: Plan) -> dict[str, Any]:
+    """Parameters of the tables of licences: {"rows": by place, "datasets": by data set, "hash"}."""
+    datasets = {
+        name: planner.dataset(name).model_dump(
+            include={"title", "licence", "redistribution", "citation"}
+        )
+        for name in sorted(plan.raw)
+    }
+    raw = {name: unit.settings for name, unit in plan.raw.items()}
+    prepared = {name: unit.settings for name, unit in plan.prepared.items()}
+    given = {"rows": passing_on.tables(raw, prepared, datasets), "datasets": datasets}
+    return given | {"hash": short_hash([given, source_hash("workflow.scripts.licences")])}
 
 
 def _code(script: str) -> str:

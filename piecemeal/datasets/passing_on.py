@@ -1,0 +1,64 @@
+"""Which data may be passed on: where they lie, and a table beside them that says so.
+
+`raw`, `prepared` and `annotated` of a scale's data may be pushed to a DVC remote, `restricted` is
+not. In it lie real data as they were fetched or linked, and what was prepared of a cohort if only
+one of its data sets may not be passed on (`redistribution` in config/datasets, unless drawn as a
+phantom). Nothing here imports torch or pandas: Snakemake asks for the table at every start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from piecemeal.errors import InputError
+
+COLUMNS = ["dataset", "title", "source", "licence", "redistribution", "cohorts", "citation"]
+PLACES = ("raw", "prepared", "annotated", "restricted")
+
+
+def tables(
+    raw: Mapping[str, Mapping[str, Any]],
+    prepared: Mapping[str, Mapping[str, Any]],
+    datasets: Mapping[str, Mapping[str, Any]],
+) -> dict[str, list[dict[str, str]]]:
+    """Place -> one row a data set that lies there; places may be empty.
+
+    raw: data set -> settings of its unit in the plan; prepared: the same by cohort; datasets: data
+    set -> title, licence, redistribution and citation.
+    """
+    found: dict[str, list[dict[str, str]]] = {place: [] for place in PLACES}
+    for name, settings in sorted(raw.items()):
+        of_name = {cohort for cohort, unit in prepared.items() if name in unit["datasets"]}
+        kept = {cohort for cohort in of_name if prepared[cohort]["restricted"]}
+        source = settings["source"]["kind"]
+        row = {"dataset": name, "source": source, **datasets[name]}
+        if source == "phantom":
+            row["licence"], row["redistribution"] = "drawn by this project", "allowed"
+            found["raw"].append(row | {"cohorts": " ".join(sorted(of_name))})
+        if of_name - kept:
+            shared = row | {"cohorts": " ".join(sorted(of_name - kept))}
+            found["prepared"].append(shared)
+            found["annotated"].append(shared)
+        if kept or source != "phantom":
+            found["restricted"].append(row | {"cohorts": " ".join(sorted(kept))})
+    return found
+
+
+def check_places(folder: Path, datasets: Mapping[str, Mapping[str, str]]) -> None:
+    """InputError if anything below `folder`, which is pushed, may not be passed on any more.
+
+    folder: data/<scale>/prepared; datasets: as in `tables`. A licence that was corrected leaves
+    what was prepared before in its old place.
+    """
+    for path in sorted(folder.glob("*/sources.json")):
+        for name, source in json.loads(path.read_text(encoding="utf-8")).items():
+            about = datasets.get(name, {"licence": "not among the data sets of this scale"})
+            if source["source"] != "phantom" and about.get("redistribution") != "allowed":
+                raise InputError(
+                    f"{path.parent}: holds data of {name}, which may not be passed on "
+                    f"({about['licence']}), in a folder that `dvc push` shares; delete it, and "
+                    f"{folder.parent / 'annotated' / path.parent.name.rpartition('-')[0]}"
+                )

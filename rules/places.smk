@@ -1,0 +1,78 @@
+"""Where things lie: the folders of the units of a plan."""
+
+from piecemeal.datasets.passing_on import PLACES
+
+
+def kept_in(scale, of, folder):
+    """`folder` of a scale's data, below `restricted/` where DVC must not push what is `of` that unit."""
+    return f"data/{scale}/{'restricted/' if of.settings['restricted'] else ''}{folder}"
+
+
+def raw_folder(scale, dataset):
+    found = unit("raw", dataset, scale)
+    return kept_in(scale, found, f"raw/{dataset}-{found.hash}")
+
+
+def prepared_folder(scale, cohort):
+    found = unit("prepared", cohort, scale)
+    return kept_in(scale, found, f"prepared/{cohort}-{found.hash}")
+
+
+def annotated_folder(scale, key):
+    """The folder of "<cohort>/<annotation>"."""
+    cohort, found = key.split("/")[0], unit("annotated", key, scale)
+    return kept_in(
+        scale, unit("prepared", cohort, scale), f"annotated/{key}-{found.hash}"
+    )
+
+
+def data_folders(scale):
+    """Every prepared and every annotated folder of a scale."""
+    prepared = [prepared_folder(scale, cohort) for cohort in plan(scale).prepared]
+    return prepared + [annotated_folder(scale, key) for key in plan(scale).annotated]
+
+
+def licence_tables(scale):
+    return [
+        f"data/{scale}/{place}/licences-{licences(scale)['hash']}.csv"
+        for place in PLACES
+    ]
+
+
+def checkpoint_folder(wildcards):
+    """Beside the runs, never an output: Snakemake deletes the outputs of a job that fails."""
+    return f"results/{wildcards.scale}/checkpoints/{run_key(wildcards)}"
+
+
+def run_files(scale, runs, name):
+    return [f"results/{scale}/runs/{run}/{name}" for run in runs]
+
+
+RUN_FILES = ("weights.pt", "last.pt", "history.csv", "run.json")
+SCORE_FILES = ("scores.csv", "scores_unprocessed.csv", "scores_last.csv")
+
+
+def trained(wildcards):
+    """Whether the run is there, whole; the hash in its path vouches for it."""
+    folder = Path("results", wildcards.scale, "runs", run_key(wildcards))
+    return all((folder / name).exists() for name in RUN_FILES)
+
+
+def scored(wildcards):
+    """Whether the scores of a run are there, whole and of today's scoring."""
+    folder = Path("results", wildcards.scale, "runs", run_key(wildcards))
+    record = folder / "scores.json"
+    if not all((folder / name).exists() for name in SCORE_FILES) or not record.exists():
+        return False
+    asked = unit("scores", run_key(wildcards), wildcards.scale).hash
+    return json.loads(record.read_text()).get("scoring") == asked
+
+
+def unless_done(done, wildcards, folder):
+    """The cases of a data folder as an input of a run; none where it is done without its data.
+
+    Data that may not be passed on are not there beside results that were. If they were inputs
+    still, everything made of them would be made again as soon as anything has them prepared.
+    """
+    cases = f"{folder}/cases.csv"
+    return ancient(cases) if Path(cases).exists() or not done(wildcards) else []

@@ -1,0 +1,29 @@
+"""What DVC compares from commit to commit: a few numbers, Dice by arm and curves of training."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from piecemeal.jobs import run_job
+from piecemeal.provenance import write_text
+from piecemeal.publishing import summary
+from piecemeal.publishing.collect import processed, read_scores
+
+
+def main(job) -> None:
+    runs, read, trained = Path(job.params.runs), [], set()
+    for paper, given in job.params.given["papers"].items():
+        scores = processed(read_scores(runs, given["runs"], given["cohorts"]), given["cohorts"])
+        read.append(scores.assign(paper=paper))
+        trained |= {entry["run"] for entry in given["runs"]}
+    dice = summary.mean_dice(pd.concat(read, ignore_index=True))
+    found = summary.metrics(dice, pd.read_csv(job.input.claims))
+    write_text(Path(job.output.metrics), json.dumps(found, indent=1) + "\n")
+    write_text(Path(job.output.dice), dice.to_csv(index=False))
+    curves = summary.training_curves(runs, sorted(trained))
+    write_text(Path(job.output.training), curves.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    run_job(main, snakemake)  # noqa: F821
