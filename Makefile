@@ -7,7 +7,7 @@ CORES  ?= all
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test lint format lock benchmark reference clean
+.PHONY: setup demo test lint format lock benchmark reference restore clean
 
 setup: $(VENV)/.ready ## make the virtual environment from the lock
 
@@ -58,6 +58,9 @@ reference: ## copy the tables, ranks, claims, scores and run records of SCALE to
 	cd results/$(SCALE) && cp --parents -r claims.csv tables ranks $(CURDIR)/docs/reference/$(SCALE)
 	cd results/$(SCALE) && cp --parents runs/*/*/*/*/run.json runs/*/*/*/*/scores*.csv \
 	  runs/*/*/*/*/scores.json runs/*/*/*/*/history.csv $(CURDIR)/docs/reference/$(SCALE)
+
+restore: setup ## bring results from a DVC remote, checked: REMOTE=name, if not the default one
+	python workflow/restore.py $(if $(REMOTE),--remote $(REMOTE))
 
 clean: ## delete what the workflow made (data/, results/), not the environment
 	rm -rf data results .snakemake

@@ -1,6 +1,6 @@
 rule annotate:
     input:
-        cases=lambda wc: f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv",
+        cases=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
     output:
         cases="<data>/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:

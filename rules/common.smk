@@ -39,6 +39,19 @@ def plan_file(scale):
     return Path("results", scale, "plan.json")
 
 
+def first_start():
+    """A file as old as Snakemake's records in this folder; an input of what has no hash in its path.
+
+    What is older came from elsewhere, by `git clone` or `dvc pull`, and Snakemake cannot know what
+    it was made from. It is made anew unless workflow/restore.py has had it accepted.
+    """
+    path = Path(".snakemake/first-start")
+    if workflow.is_main_process and not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return str(path)
+
+
 plans = {}
 
 

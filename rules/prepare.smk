@@ -1,9 +1,11 @@
 rule prepare:
     input:
-        manifests=lambda wc: [
-            f"{raw_folder(wc.scale, dataset)}/manifest.json"
-            for dataset in settings("prepared", wc.cohort, wc)["datasets"]
-        ],
+        manifests=lambda wc: ancient(
+            [
+                f"{raw_folder(wc.scale, dataset)}/manifest.json"
+                for dataset in settings("prepared", wc.cohort, wc)["datasets"]
+            ]
+        ),
     output:
         cases="<data>/{restricted}prepared/{cohort}-{hash}/cases.csv",
     log:

@@ -1,5 +1,6 @@
 rule table:
     input:
+        first_start(),
         scores=lambda wc: run_files(wc.scale, runs_of(wc), "scores.csv"),
         records=lambda wc: run_files(wc.scale, runs_of(wc), "run.json"),
         published=published_numbers,
@@ -24,6 +25,7 @@ rule table:
 
 rule figure:
     input:
+        first_start(),
         scores=lambda wc: run_files(wc.scale, runs_of(wc), "scores.csv"),
         histories=lambda wc: run_files(wc.scale, runs_of(wc), "history.csv"),
         weights=lambda wc: run_files(wc.scale, networks_of(wc), "weights.pt"),
@@ -50,6 +52,7 @@ rule figure:
 
 rule claims:
     input:
+        first_start(),
         scores=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "scores.csv"),
         claims=lambda wc: [f"config/papers/{p}/claims.yaml" for p in papers(wc.scale)],
     output:
@@ -67,29 +70,9 @@ rule claims:
         "../workflow/scripts/claims.py"
 
 
-rule metrics:
-    input:
-        scores=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "scores.csv"),
-        histories=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "history.csv"),
-        claims="<results>/claims.csv",
-    output:
-        metrics="<results>/metrics.json",
-        dice="<results>/plots/dice.csv",
-        training="<results>/plots/training.csv",
-    log:
-        "<logs>/metrics.log",
-    localrule: True
-    conda:
-        "../envs/piecemeal.yaml"
-    params:
-        given=lambda wc: parameters.metrics(planner(), plan(wc.scale)),
-        runs=lambda wc: f"results/{wc.scale}/runs",
-    script:
-        "../workflow/scripts/metrics.py"
-
-
 rule report:
     input:
+        first_start(),
         tables=lambda wc: tables(wc.scale),
         ranks=lambda wc: tables(wc.scale, "ranks"),
         figures=lambda wc: figures(wc.scale),
@@ -113,6 +96,7 @@ rule report:
 
 rule quality:
     input:
+        first_start(),
         cases=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
     output:
         page="<results>/quality/{cohort}.html",
@@ -130,6 +114,7 @@ rule quality:
 
 rule gallery:
     input:
+        first_start(),
         manifests=lambda wc: list(raw_manifests(wc.scale).values()),
     output:
         png="<results>/quality/gallery.png",

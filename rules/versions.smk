@@ -1,4 +1,4 @@
-"""What only DVC reads: what decides the results of a scale, and whose data are whose."""
+"""What DVC reads: what decides the results of a scale, its metrics and plots, whose data are whose."""
 
 from piecemeal.publishing import decisive
 
@@ -8,7 +8,38 @@ def licences(scale):
     return parameters.licences(planner(), plan(scale))
 
 
+rule numbers:
+    """Everything of the default scale that is published without a picture."""
+    input:
+        lambda wc: numbers(planner().main.scale),
+    localrule: True
+
+
+rule metrics:
+    input:
+        first_start(),
+        scores=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "scores.csv"),
+        histories=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "history.csv"),
+        claims="<results>/claims.csv",
+    output:
+        metrics="<results>/metrics.json",
+        dice="<results>/plots/dice.csv",
+        training="<results>/plots/training.csv",
+    log:
+        "<logs>/metrics.log",
+    localrule: True
+    conda:
+        "../envs/piecemeal.yaml"
+    params:
+        given=lambda wc: parameters.metrics(planner(), plan(wc.scale)),
+        runs=lambda wc: f"results/{wc.scale}/runs",
+    script:
+        "../workflow/scripts/metrics.py"
+
+
 rule params:
+    input:
+        first_start(),
     output:
         params="<results>/params.yaml",
     log:
