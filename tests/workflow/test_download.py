@@ -22,7 +22,7 @@ def test_an_archive_that_is_there_is_checked_unpacked_and_prepared(project):
     scale.write_text(yaml.safe_dump(content, sort_keys=False))
 
     project.snakemake("--cores", "2", "data")
-    (raw,) = (project.folder / "data/smoke/raw").glob("msd09-*")
+    (raw,) = (project.folder / "data/smoke/restricted/raw").glob("msd09-*")
     manifest = json.loads((raw / "manifest.json").read_text())
     assert (manifest["source"], manifest["phantom"]) == ("download", False)
     assert (raw / "download/Task09_Spleen/dataset.json").is_file()

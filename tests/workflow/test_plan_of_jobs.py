@@ -131,7 +131,7 @@ def test_an_unreadable_configuration_names_file_and_key(project):
 
 def test_the_stages_of_dvc_are_targets_that_exist(project):
     stages = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]
-    assert stages.keys() == {"data", "runs", "publish"}
+    assert stages.keys() == {"params", "data", "runs", "publish"}
     for stage in stages.values():
         snakemake, *arguments = shlex.split(stage["cmd"].replace("${scale}", "smoke"))
         # Without the rules of earlier stages their files are missing, which is all that may be.
