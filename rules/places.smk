@@ -1,6 +1,12 @@
 """Where things lie: the folders of the units of a plan."""
 
 from piecemeal.datasets.passing_on import PLACES
+from piecemeal.publishing import decisive, parameters
+
+
+@explained
+def decides(scale):
+    return decisive.decides(planner(), plan(scale))
 
 
 def kept_in(scale, of, folder):
@@ -20,7 +26,7 @@ def prepared_folder(scale, cohort):
 
 def annotated_folder(scale, key):
     """The folder of "<cohort>/<annotation>"."""
-    cohort, found = key.split("/")[0], unit("annotated", key, scale)
+    cohort, found = Path(key).parts[0], unit("annotated", key, scale)
     return kept_in(
         scale, unit("prepared", cohort, scale), f"annotated/{key}-{found.hash}"
     )
@@ -30,6 +36,11 @@ def data_folders(scale):
     """Every prepared and every annotated folder of a scale."""
     prepared = [prepared_folder(scale, cohort) for cohort in plan(scale).prepared]
     return prepared + [annotated_folder(scale, key) for key in plan(scale).annotated]
+
+
+@explained
+def licences(scale):
+    return parameters.licences(planner(), plan(scale))
 
 
 def licence_tables(scale):

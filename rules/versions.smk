@@ -1,12 +1,5 @@
 """What DVC reads: what decides the results of a scale, its metrics and plots, whose data are whose."""
 
-from piecemeal.publishing import decisive
-
-
-@explained
-def licences(scale):
-    return parameters.licences(planner(), plan(scale))
-
 
 rule numbers:
     """Everything of the default scale that is published without a picture."""
@@ -48,7 +41,7 @@ rule params:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        decides=lambda wc: explained(decisive.decides)(planner(), plan(wc.scale)),
+        decides=lambda wc: decides(wc.scale),
     script:
         "../workflow/scripts/params.py"
 
