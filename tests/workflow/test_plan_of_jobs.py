@@ -90,7 +90,7 @@ def test_a_learning_rate_reruns_its_method_and_what_follows(finished_copy):
     jobs = finished_copy.planned_jobs()
     assert jobs.pop("total") == sum(jobs.values())
     assert {rule: jobs.pop(rule) for rule in ("train", "score")} == {"train": 2, "score": 2}
-    assert set(jobs) <= {"all", "table", "figure", "claims", "report"}
+    assert set(jobs) <= {"all", "table", "figure", "claims", "metrics", "params", "report"}
     assert {"table", "claims", "report"} <= set(jobs)
     trained = [line for line in output.splitlines() if "output:" in line and "weights.pt" in line]
     assert len(trained) == 2
