@@ -102,7 +102,10 @@ def _drop_docstring(node: ast.AST) -> None:
 
 
 def git_state() -> dict[str, Any]:
-    """The commit and whether tracked files are as committed; nulls outside a git checkout."""
+    """The commit and whether tracked files are as committed; nulls outside a git checkout.
+
+    What the workflow itself writes, results and DVC's record of them, does not count.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -114,7 +117,8 @@ def git_state() -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no")
+    made = (":(exclude)results", ":(exclude)dvc.lock")
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", *made)
     return {"commit": commit, "clean": None if changes is None else not changes}
 
 

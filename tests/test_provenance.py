@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 import stat
+import subprocess
 import textwrap
 
 import pytest
@@ -179,6 +180,22 @@ def test_git_state_outside_git(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git_state() == {"commit": None, "clean": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "clean"),
+    [("code.py", False), ("results/demo/claims.csv", True), ("dvc.lock", True)],
+)
+def test_git_state_leaves_out_what_the_workflow_writes(tmp_path, monkeypatch, changed, clean):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for name in ("code.py", "results/demo/claims.csv", "dvc.lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("before")
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "All"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / changed).write_text("after")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert git_state()["clean"] is clean
 
 
 def test_git_state_without_git(monkeypatch):
