@@ -2,7 +2,7 @@ rule annotate:
     input:
         cases=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
     output:
-        cases="<data>/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
+        cases="data/{scale}/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:
         "<logs>/annotate/{restricted}{cohort}-{annotation}-{hash}.log",
     conda:

@@ -1,6 +1,8 @@
 rule fetch:
     output:
-        manifest="<data>/{restricted}raw/{dataset}-{hash}/manifest.json",
+        # Not <data>: in a pathvar the constraint of {scale} does not hold, which then takes in the
+        # folder `restricted`.
+        manifest="data/{scale}/{restricted}raw/{dataset}-{hash}/manifest.json",
     log:
         "<logs>/fetch/{restricted}{dataset}-{hash}.log",
     localrule: True

@@ -7,7 +7,7 @@ rule prepare:
             ]
         ),
     output:
-        cases="<data>/{restricted}prepared/{cohort}-{hash}/cases.csv",
+        cases="data/{scale}/{restricted}prepared/{cohort}-{hash}/cases.csv",
     log:
         "<logs>/prepare/{restricted}{cohort}-{hash}.log",
     conda:

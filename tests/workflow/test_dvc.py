@@ -250,7 +250,7 @@ class TestRestrictedData:
     def test_are_never_pushed(self, versioned, tmp_path):
         project = clone(versioned, tmp_path / "clone")
         patients = project.folder / "patients"
-        load_phantom("acdc").write(patients, cases=8, seed=1, size=48, slices=4, cine=False)
+        load_phantom("acdc").write(patients, cases=8, seed=2, size=48, slices=4, cine=False)
         scale = project.folder / "config/scales/smoke.yaml"
         rewrite(scale, lambda content: content["sources"].update(acdc={"kind": "local"}))
         (project.folder / "config/local.yaml").write_text("local: {acdc: patients}\n")
@@ -264,7 +264,7 @@ class TestRestrictedData:
 
         remote = tmp_path / "remote"
         project.run("dvc", "remote", "add", "elsewhere", str(remote))
-        project.run("dvc", "push", "--remote", "elsewhere", "--all-commits", "--run-cache")
+        project.run("dvc", "push", "--remote", "elsewhere", "--run-cache", "data")
         pushed = {path.parent.name + path.name for path in remote.rglob("*") if path.is_file()}
         cached = {
             path.parent.name + path.name
