@@ -1,0 +1,193 @@
+"""A SLURM cluster on one host, from Debian's packages: two nodes, one with six pretended GPUs.
+
+    python tests/cluster/toy_slurm.py start FOLDER
+    python tests/cluster/toy_slurm.py stop FOLDER
+
+Runs on loopback without systemd, cgroups, accounting or hardware; needs root, slurm-wlm and munge.
+Never touches a SLURM that is configured already.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ETC = Path("/etc/slurm")  # the plugin's job step looks nowhere else
+NODES = {"n1": 17001, "g1": 17002}
+PATIENCE_SECONDS = 60
+
+# pgid: with linuxproc, processes survive a requeue. OverMemoryKill: memory limits without cgroups.
+CONFIGURATION = """\
+ClusterName=toy
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=UsePss,OverMemoryKill
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+MinJobAge=3600
+SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
+KillWait=5
+SlurmdTimeout=20
+ReturnToService=2
+EnforcePartLimits=ALL
+SlurmdParameters=config_overrides
+MpiDefault=none
+JobRequeue=1
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 CPUs=8 RealMemory=32000
+NodeName=g1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 CPUs=8 RealMemory=32000 Gres=gpu:toy:6
+PartitionName=cpu Nodes=n1 MaxTime=1-0 State=UP Default=YES
+PartitionName=gpu Nodes=g1 MaxTime=1-0 State=UP
+"""
+GPUS = "".join(  # a GPU is any device file
+    f"NodeName=g1 Name=gpu Type=toy File=/dev/{name}\n"
+    for name in ("null", "zero", "full", "random", "urandom", "ptmx")
+)
+
+
+class Unavailable(Exception):
+    """SLURM cannot be started here; the message says why."""
+
+
+class ToySlurm:
+    """The cluster whose files are in `folder`."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.links = [ETC / "slurm.conf", ETC / "gres.conf"]
+
+    def start(self) -> None:
+        """Start munge if need be, the controller and both nodes; Unavailable if that fails."""
+        self._check()
+        host = socket.gethostname().split(".")[0]
+        for name in ("state", *(f"spool/{node}" for node in NODES)):
+            (self.folder / name).mkdir(parents=True)
+        for path, text in zip(self.links, (CONFIGURATION, GPUS), strict=True):
+            ours = self.folder / path.name
+            ours.write_text(text.format(host=host, folder=self.folder))
+            ETC.mkdir(exist_ok=True)
+            path.symlink_to(ours)
+        try:
+            self._start_munge()
+            self.start_controller()
+            for node in NODES:
+                _run("slurmd", "-N", node)
+            _wait(lambda: set(_run("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"})
+        except (Unavailable, OSError) as error:
+            self.stop()
+            raise Unavailable(f"SLURM does not start: {error}") from error
+
+    def _check(self) -> None:
+        missing = [t for t in ("slurmctld", "slurmd", "sbatch", "munged") if not shutil.which(t)]
+        if missing:
+            raise Unavailable(f"no {', '.join(missing)} (Debian: apt-get install slurm-wlm munge)")
+        if os.geteuid() != 0:
+            raise Unavailable("only root can start the daemons")
+        there = [str(path) for path in self.links if path.exists() or path.is_symlink()]
+        if there:
+            raise Unavailable(f"{', '.join(there)} exists: another SLURM is configured here")
+
+    def _start_munge(self) -> None:
+        if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+            return
+        key = Path("/etc/munge/munge.key")
+        for place in ("/run/munge", "/var/log/munge", "/var/lib/munge"):
+            Path(place).mkdir(exist_ok=True)
+            shutil.chown(place, "munge", "munge")
+        Path("/run/munge").chmod(0o755)
+        if not key.exists():
+            key.write_bytes(os.urandom(1024))
+            shutil.chown(key, "munge", "munge")
+            key.chmod(0o400)
+        owner = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups"]
+        _run(*owner, "munged", f"--pid-file=/run/munge/{self.folder.name}.pid")
+        shutil.copy(f"/run/munge/{self.folder.name}.pid", self.folder / "munged.pid")
+
+    def start_controller(self) -> None:
+        """Start slurmctld, with the state it saved, and wait until it answers."""
+        _run("slurmctld")
+        _wait(lambda: "UP" in _run("scontrol", "ping"))
+
+    def stop_controller(self) -> None:
+        """End slurmctld; jobs go on."""
+        _end(self.folder / "slurmctld.pid")
+
+    def jobs(self, *states: str) -> dict[str, dict[str, str]]:
+        """Id -> what `scontrol show job` says; of the given states only, if any."""
+        found = {}
+        for line in _run("scontrol", "--oneliner", "show", "job").splitlines():
+            fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            if "JobId" in fields and (not states or fields["JobState"] in states):
+                found[fields["JobId"]] = fields
+        return found
+
+    def stop(self) -> None:
+        """Cancel all jobs, end what `start` started, and leave /etc/slurm as it was."""
+        if any(path.is_symlink() and path.resolve().parent == self.folder for path in self.links):
+            if (self.folder / "slurmctld.pid").exists():
+                subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=30)
+                _wait(lambda: not _run("squeue", "-h"), silent=True)
+            for path in self.links:
+                path.unlink(missing_ok=True)
+        for name in (*(f"slurmd.{node}.pid" for node in NODES), "slurmctld.pid", "munged.pid"):
+            _end(self.folder / name)
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    if done.returncode:
+        raise Unavailable(f"{' '.join(command)}: {done.stdout}{done.stderr}".strip())
+    return done.stdout
+
+
+def _wait(condition, silent: bool = False) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (Unavailable, subprocess.TimeoutExpired):
+            pass
+        time.sleep(0.3)
+    if not silent:
+        raise Unavailable(f"no answer within {PATIENCE_SECONDS} s")
+
+
+def _end(pid_file: Path) -> None:
+    """End the daemon of a pid file and wait until it is gone."""
+    if not pid_file.exists() or not pid_file.read_text().strip():
+        return
+    pid = int(pid_file.read_text())
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + 10
+        try:
+            os.kill(pid, number)
+            while time.monotonic() < deadline:
+                os.kill(pid, 0)
+                time.sleep(0.1)
+        except ProcessLookupError:
+            break
+    pid_file.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    command, folder = sys.argv[1:]
+    toy = ToySlurm(Path(folder).resolve())
+    toy.start() if command == "start" else toy.stop()
