@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -167,18 +168,30 @@ class replacing:  # noqa: N801  (a context manager, used like a function)
 def locked(folder: Path) -> Iterator[IO[str]]:
     """Hold `folder`, which is made if need be: a second process waits here until the first is done.
 
-    The lock is that of the file LOCK in it, which stays; the system lets it go when the holder
-    and every process that inherited the open file have ended, however they end.
+    The lock is that of the file LOCK in it, which stays and says who holds it; the system lets it
+    go when the holder and every process that inherited the open file have ended, however they end.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "LOCK").open("w") as lock:
+    with (folder / "LOCK").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            log.warning("%s is held by another process; waiting until it ends", folder)
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            log.warning("%s is held by %s; waiting until it ends", folder, holder)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(this_process() + "\n")
+        lock.flush()
         yield lock
+
+
+def this_process() -> str:
+    """Who this is, for people who look for it: the SLURM job if there is one, process and host."""
+    process = f"process {os.getpid()} on {socket.gethostname()}"
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"SLURM job {job}, {process}" if job else process
 
 
 def _umask() -> int:

@@ -1,6 +1,5 @@
 """Lookups in the plan: from the wildcards of a path to the settings that it stands for."""
 
-import fcntl
 import functools
 import json
 from pathlib import Path
@@ -11,7 +10,7 @@ from piecemeal.errors import InputError
 from piecemeal.jobs import offer_package
 from piecemeal.plan import Planner
 from piecemeal.plan_data import ASIDE
-from piecemeal.plan_file import as_jobs_see_it, freeze, thaw
+from piecemeal.plan_file import as_jobs_see_it, thaw
 
 offer_package(workflow.basedir)
 
@@ -64,29 +63,6 @@ def plan(scale):
             as_jobs_see_it(planner().plan(scale)) if main else thaw(plan_file(scale))
         )
     return plans[scale]
-
-
-def take_folder():
-    """One Snakemake at a time: a lock that the system lifts when this process dies.
-
-    Snakemake's own lock outlives a `kill -9` and is switched off in profiles/default.
-    """
-    Path(".snakemake").mkdir(exist_ok=True)
-    lock = open(".snakemake/one-at-a-time", "w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise WorkflowError(
-            f"another snakemake is at work in {Path.cwd()}; wait for it or stop it"
-        ) from None
-    return lock
-
-
-onstart:
-    if workflow.is_main_process:
-        folder_lock = take_folder()
-        for scale, content in plans.items():
-            freeze(content, plan_file(scale))
 
 
 @explained

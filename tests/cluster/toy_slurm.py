@@ -62,7 +62,7 @@ GPUS = "".join(  # a GPU is any device file
 )
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """SLURM cannot be started here; the message says why."""
 
 
@@ -74,7 +74,7 @@ class ToySlurm:
         self.links = [ETC / "slurm.conf", ETC / "gres.conf"]
 
     def start(self) -> None:
-        """Start munge if need be, the controller and both nodes; Unavailable if that fails."""
+        """Start munge if need be, the controller and both nodes; UnavailableError if that fails."""
         self._check()
         host = socket.gethostname().split(".")[0]
         for name in ("state", *(f"spool/{node}" for node in NODES)):
@@ -90,19 +90,19 @@ class ToySlurm:
             for node in NODES:
                 _run("slurmd", "-N", node)
             _wait(lambda: set(_run("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"})
-        except (Unavailable, OSError) as error:
+        except (UnavailableError, OSError) as error:
             self.stop()
-            raise Unavailable(f"SLURM does not start: {error}") from error
+            raise UnavailableError(f"SLURM does not start: {error}") from error
 
     def _check(self) -> None:
         missing = [t for t in ("slurmctld", "slurmd", "sbatch", "munged") if not shutil.which(t)]
         if missing:
-            raise Unavailable(f"no {', '.join(missing)} (Debian: apt-get install slurm-wlm munge)")
+            raise UnavailableError(f"no {', '.join(missing)} (Debian: slurm-wlm, munge)")
         if os.geteuid() != 0:
-            raise Unavailable("only root can start the daemons")
+            raise UnavailableError("only root can start the daemons")
         there = [str(path) for path in self.links if path.exists() or path.is_symlink()]
         if there:
-            raise Unavailable(f"{', '.join(there)} exists: another SLURM is configured here")
+            raise UnavailableError(f"{', '.join(there)} exists: another SLURM is configured here")
 
     def _start_munge(self) -> None:
         if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
@@ -153,7 +153,7 @@ class ToySlurm:
 def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     if done.returncode:
-        raise Unavailable(f"{' '.join(command)}: {done.stdout}{done.stderr}".strip())
+        raise UnavailableError(f"{' '.join(command)}: {done.stdout}{done.stderr}".strip())
     return done.stdout
 
 
@@ -163,11 +163,11 @@ def _wait(condition, silent: bool = False) -> None:
         try:
             if condition():
                 return
-        except (Unavailable, subprocess.TimeoutExpired):
+        except (UnavailableError, subprocess.TimeoutExpired):
             pass
         time.sleep(0.3)
     if not silent:
-        raise Unavailable(f"no answer within {PATIENCE_SECONDS} s")
+        raise UnavailableError(f"no answer within {PATIENCE_SECONDS} s")
 
 
 def _end(pid_file: Path) -> None:

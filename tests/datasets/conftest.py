@@ -1,6 +1,7 @@
 """Tiny data sets in their official layouts, written with nibabel."""
 
 import multiprocessing
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -155,7 +156,8 @@ def waits(monkeypatch):
         finally:
             release.set()
             other.join(300)
-        assert said == [f"{folder} is held by another process; waiting until it ends"]
+        holder = f"process {other.pid} on {socket.gethostname()}"
+        assert said == [f"{folder} is held by {holder}; waiting until it ends"]
         assert let_go.is_set()
         assert other.exitcode == 0
 

@@ -163,8 +163,15 @@ def test_a_second_process_waits_for_the_first(checkpoint, monkeypatch):
     finally:
         release.set()
         other.join(300)
-    assert "held by another process" in said[0]
+    assert f"held by process {other.pid} on " in said[0]
     assert other.exitcode == 0
+
+
+def test_the_lock_says_which_slurm_job_holds_it(checkpoint, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "1234")
+    with checkpoint.locked():
+        said = (checkpoint.path.parent / "LOCK").read_text()
+    assert said.startswith(f"SLURM job 1234, process {os.getpid()} on ")
 
 
 def test_the_lock_is_let_go_on_an_error(checkpoint):

@@ -182,7 +182,7 @@ def test_a_second_start_of_the_same_run_waits_and_finds_it_finished(whole, job, 
     second_job.log = [f"{second_job.log[0]}.second"]
     os.kill(first.pid, signal.SIGSTOP)  # so that it holds the lock until the second one waits
     second = start(second_job)
-    wait_for_words(second, second_job, "held by another process")
+    wait_for_words(second, second_job, f"is held by process {first.pid} on ")
     os.kill(first.pid, signal.SIGCONT)
     assert exit_code(first) == 0
     assert exit_code(second) == 0
@@ -198,7 +198,7 @@ def test_a_start_that_waits_for_another_can_be_stopped(job, start):
     waiting = job("held")
     waiting.log = [f"{waiting.log[0]}.second"]
     second = start(waiting)
-    wait_for_words(second, waiting, "held by another process")
+    wait_for_words(second, waiting, f"is held by process {first.pid} on ")
     second.terminate()
     assert exit_code(second) == -signal.SIGTERM
     os.kill(first.pid, signal.SIGCONT)

@@ -1,0 +1,58 @@
+"""Before the first job: the folder is ours alone, nothing is left of a killed run, plans are frozen."""
+
+import atexit
+import fcntl
+import socket
+
+from snakemake.logging import logger
+
+from piecemeal.orphans import cancel_orphans, orphans
+from piecemeal.plan_file import freeze
+
+
+def take_folder():
+    """One Snakemake at a time: a lock that the system lifts when this process dies.
+
+    Snakemake's own lock outlives a `kill -9` and is switched off in profiles/default.
+    Returns the lock and the host of a process that was killed while it held it, if there was one.
+    """
+    Path(".snakemake").mkdir(exist_ok=True)
+    lock = open(".snakemake/one-at-a-time", "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise WorkflowError(
+            f"another snakemake is at work in {Path.cwd()}; wait for it or stop it"
+        ) from None
+    lock.seek(0)
+    host = lock.read().strip()
+    lock.truncate(0)
+    print(socket.gethostname(), file=lock, flush=True)
+    atexit.register(lock.truncate, 0)
+    return lock, host
+
+
+@explained
+def take_over_jobs(host):
+    """End what a killed snakemake left in SLURM; it would be submitted a second time.
+
+    `host` is where it was killed. Locks of another host may be invisible here, and it alive.
+    """
+    prefix = getattr(workflow.executor_settings, "jobname_prefix", None)
+    if not prefix:
+        return
+    if host not in ("", socket.gethostname()) and orphans(prefix, Path.cwd()):
+        raise InputError(
+            f"a snakemake on {host} started SLURM jobs in {Path.cwd()} that have not ended; if it "
+            "is no longer at work there, delete .snakemake/one-at-a-time and start again"
+        )
+    if cancelled := cancel_orphans(prefix, Path.cwd()):
+        logger.info(f"Cancelled jobs of a killed snakemake: {', '.join(cancelled)}")
+
+
+onstart:
+    if workflow.is_main_process:
+        folder_lock, killed_on = take_folder()
+        take_over_jobs(killed_on)
+        for scale, content in plans.items():
+            freeze(content, plan_file(scale))
