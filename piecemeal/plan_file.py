@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from piecemeal.errors import InputError
@@ -34,7 +33,7 @@ def as_jobs_see_it(plan: Plan) -> Plan:
 
 
 def _as_text(plan: Plan) -> str:
-    return json.dumps(asdict(plan), indent=1) + "\n"
+    return json.dumps(vars(plan), default=vars) + "\n"
 
 
 def _from_text(text: str) -> Plan:

@@ -29,10 +29,10 @@ def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
     scale, runs = planner.scale(plan.scale), planner.paper(paper).runs
     ran = {(entry["run"].split("/")[0], entry["arm"]) for entry in plan.papers[paper]}
     cohorts = {}
-    for run in runs:
-        cohort = planner.cohort(run.cohort)
-        reason = None if run.cohort in scale.cohorts else _why_not(planner, cohort)
-        cohorts[run.cohort] = {
+    for name in dict.fromkeys(run.cohort for run in runs):
+        cohort = planner.cohort(name)
+        reason = None if name in scale.cohorts else _why_not(planner, cohort)
+        cohorts[name] = {
             "title": cohort.title,
             "structures": cohort.structures,
             "tasks": cohort.tasks,
@@ -41,12 +41,10 @@ def shared(planner: Planner, plan: Plan, paper: str) -> dict[str, Any]:
             "least_voxels": cohort.scoring.least_voxels,
             "not_run": reason,
             "left_out": [
-                one.arm
-                for one in runs
-                if one.cohort == run.cohort and (one.cohort, one.arm) not in ran
+                one.arm for one in runs if one.cohort == name and (name, one.arm) not in ran
             ],
-            "shortened": [] if reason else shortened.of_cohort(planner, plan, run.cohort),
-            "training": "" if reason else shortened.training(planner, plan, run.cohort),
+            "shortened": [] if reason else shortened.of_cohort(planner, plan, name),
+            "training": "" if reason else shortened.training(planner, plan, name),
         }
     return {
         "paper": paper,

@@ -22,10 +22,11 @@ def of_cohort(planner: Planner, plan: Plan, name: str) -> list[str]:
         said += _grids(change.grid, planner.cohort(name).grid)
     if change.patch and any(run["input"]["kind"] == "patches" for run in runs):
         said.append(f"patches of {_by(change.patch)} voxels")
+    methods = {run["method"] for run in runs}
     for method, patch in change.patches.items():
-        if any(run["method"] == method for run in runs):
+        if method in methods:
             said.append(f"{planner.method(method).title} with patches of {_by(patch)} voxels")
-    mirrored = {run["method"] for run in runs if planner.method(run["method"]).inference.flips}
+    mirrored = {name for name in methods if planner.method(name).inference.flips}
     if mirrored and not change.mirrors:
         titles = ", ".join(planner.method(name).title for name in sorted(mirrored))
         said.append(f"{titles} without mirrored passes")

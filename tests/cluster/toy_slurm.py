@@ -7,6 +7,7 @@ Runs on loopback without systemd, cgroups, accounting or hardware; needs root, s
 Never touches a SLURM that is configured already.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -138,12 +139,36 @@ class ToySlurm:
                 found[fields["JobId"]] = fields
         return found
 
+    def update(self, job: str, **fields: str) -> None:
+        """Change a job, as `scontrol update` does."""
+        _run("scontrol", "update", f"JobId={job}", *(f"{k}={v}" for k, v in fields.items()))
+
+    def requeue(self, job: str) -> None:
+        """Requeue a job, without the two minutes that it would then wait."""
+        _run("scontrol", "requeue", job)
+        _wait(lambda: self.jobs()[job]["JobState"] == "PENDING")
+        self.update(job, StartTime="now")
+
+    def submit(self, name: str, folder: Path, command: str) -> str:
+        """Submit a command to the nodes without GPUs; the job's id."""
+        what = [f"--job-name={name}", f"--chdir={folder}", f"--wrap={command}"]
+        return _run("sbatch", "--parsable", "--output=/dev/null", *what).strip()
+
+    def cancel(self, *jobs: str) -> None:
+        """Cancel jobs; they may still be ending."""
+        _run("scancel", *jobs)
+
+    def cancel_all(self) -> None:
+        """Cancel every job, and wait until all have ended."""
+        _run("scancel", "--user=root")
+        _wait(lambda: not _run("squeue", "-h"))
+
     def stop(self) -> None:
         """Cancel all jobs, end what `start` started, and leave /etc/slurm as it was."""
         if any(path.is_symlink() and path.resolve().parent == self.folder for path in self.links):
             if (self.folder / "slurmctld.pid").exists():
-                subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=30)
-                _wait(lambda: not _run("squeue", "-h"), silent=True)
+                with contextlib.suppress(UnavailableError):
+                    self.cancel_all()
             for path in self.links:
                 path.unlink(missing_ok=True)
         for name in (*(f"slurmd.{node}.pid" for node in NODES), "slurmctld.pid", "munged.pid"):
@@ -157,7 +182,7 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-def _wait(condition, silent: bool = False) -> None:
+def _wait(condition) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -166,8 +191,7 @@ def _wait(condition, silent: bool = False) -> None:
         except (UnavailableError, subprocess.TimeoutExpired):
             pass
         time.sleep(0.3)
-    if not silent:
-        raise UnavailableError(f"no answer within {PATIENCE_SECONDS} s")
+    raise UnavailableError(f"no answer within {PATIENCE_SECONDS} s")
 
 
 def _end(pid_file: Path) -> None:

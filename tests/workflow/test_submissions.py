@@ -1,0 +1,118 @@
+"""What `snakemake --profile slurm` asks of SLURM, told by commands that only take notes.
+
+tests/cluster does the same with a SLURM that runs the jobs.
+"""
+
+import os
+import shutil
+
+import pytest
+import yaml
+
+from piecemeal.plan import Planner
+
+# Every job fails at once, so that each is submitted as often as it may be.
+FAKE = """\
+#!/bin/bash
+name=$(basename "$0")
+printf '%s\\0' "$name" "$@" >> "$NOTES"
+printf '\\n' >> "$NOTES"
+last=$(cat "$NOTES.last" 2>/dev/null || echo 0)
+case $name in
+  sbatch) echo $((last + 1)) | tee "$NOTES.last" ;;
+  sacct) for job in $(seq "$last"); do echo "$job|FAILED"; done ;;
+  sacctmgr) echo my_project ;;
+esac
+"""
+SITE = {
+    "account": "my_project",
+    "cpu": {"partition": "short", "flags": ["--nice=100"]},
+    "gpu": {"partition": "long", "model": "a100", "qos": "gpus"},
+    "status": "sacct",
+    "max_minutes": 1000,
+    "retries": 2,
+}
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Runs Snakemake with the profile; the options of each job that it submits."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol", "sacctmgr", "sshare"):
+        (tools / name).write_text(FAKE)
+        (tools / name).chmod(0o755)
+    notes = tmp_path / "notes"
+
+    def submitted(project, site: dict, *arguments: str) -> list[dict[str, str]]:
+        (project.folder / "config/site.yaml").write_text(yaml.safe_dump(site))
+        often = ("--slurm-init-seconds-before-status-checks", "1")
+        path = f"{tools}{os.pathsep}{project.environment()['PATH']}"
+        code, output = project.snakemake(
+            "--profile", "slurm", *often, *arguments, check=False, PATH=path, NOTES=str(notes)
+        )
+        assert code != 0, output  # as every job fails
+        assert notes.exists(), output
+        calls = [line.split("\0") for line in notes.read_text().splitlines()]
+        return [_options(call[1:]) for call in calls if call[0] == "sbatch"]
+
+    return submitted
+
+
+def _options(words: list[str]) -> dict[str, str]:
+    """Option -> value, of `--option value`, `--option=value` and `-o value`."""
+    found: dict[str, str] = {}
+    for place, word in enumerate(words):
+        if word.startswith("-"):
+            name, _, value = word.partition("=")
+            following = words[place + 1] if place + 1 < len(words) else ""
+            found[name] = value or ("" if following.startswith("-") else following)
+    return found
+
+
+def prepared(project) -> str:
+    """The prepared cohort that is the smallest."""
+    unit = Planner(project.folder).plan("smoke").prepared["cardiac"]
+    return f"data/smoke/prepared/cardiac-{unit.hash}/cases.csv"
+
+
+def test_a_run_asks_for_a_gpu_and_for_more_at_each_attempt(finished_copy, slurm):
+    (run,) = (finished_copy.folder / "results/smoke/runs/cardiac/half_merged").glob("slac/*")
+    shutil.rmtree(run)
+    target = str(run.relative_to(finished_copy.folder) / "scores.csv")
+    jobs = slurm(finished_copy, SITE, target)
+    assert len(jobs) == 3
+    for job in jobs:
+        assert (job["-A"], job["-p"], job["--qos"]) == ("my_project", "long", "gpus")
+        assert (job["--gpus"], job["--cpus-per-task"]) == ("a100:1", "8")
+        assert job["--signal"] == "URG@600"
+        assert job["-D"] == str(finished_copy.folder)
+        assert job["--job-name"].startswith("piecemeal_")
+    assert [job["--mem"] for job in jobs] == ["24000", "48000", "72000"]
+    # An hour of scoring after the training, both within what the site allows.
+    assert [job["-t"] for job in jobs] == ["780", "1000", "1000"]
+
+
+def test_a_cohort_is_prepared_without_a_gpu_after_its_data_are_fetched_here(project, slurm):
+    jobs = slurm(project, SITE, prepared(project))
+    assert list((project.folder / "data/smoke/raw").glob("acdc-*/manifest.json"))
+    assert len(jobs) == 3
+    for job in jobs:
+        assert (job["-A"], job["-p"], job["--nice"]) == ("my_project", "short", "100")
+        assert not {"--gpus", "--gres", "--qos", "--signal"} & job.keys()
+    assert [job["--mem"] for job in jobs] == ["32000", "64000", "96000"]
+    assert [job["-t"] for job in jobs] == ["720", "1000", "1000"]
+
+
+def test_without_a_site_nothing_but_the_need_is_said(project, slurm):
+    (job,) = slurm(project, {"retries": 0, "status": "sacct"}, prepared(project))
+    assert not {"-A", "-p", "--qos", "-C"} & job.keys()
+    assert (job["--mem"], job["-t"]) == ("32000", "720")
+
+
+def test_an_unknown_key_of_the_site_is_refused(project):
+    (project.folder / "config/site.yaml").write_text("gpu: {partitoin: long}\n")
+    code, output = project.snakemake("-n", "--profile", "slurm", check=False)
+    assert code != 0
+    assert "config/site.yaml: key 'gpu.partitoin': unknown key" in output
+    assert "did you mean 'partition'?" in output
