@@ -70,7 +70,7 @@ def gpu_hours(plan: Plan, tflops: float) -> dict[str, float | None]:
         if not settings["network"]:
             hours[key] = 0.0
             continue
-        shape = _input_shape(plan, settings)
+        shape = input_shape(plan, settings)
         decides = ("network", "network_options", "implementation", "method_options", "classes")
         same = repr(([settings[key] for key in decides], shape))
         if same not in per_sample:
@@ -85,8 +85,8 @@ def gpu_hours(plan: Plan, tflops: float) -> dict[str, float | None]:
     return hours
 
 
-def _input_shape(plan: Plan, settings: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """(channels, *space) of one sample; None if the grid leaves it to the scans."""
+def input_shape(plan: Plan, settings: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """(channels, *space) of one training sample; None if the grid leaves it to the scans."""
     kind = settings["input"]
     if kind["kind"] == "patches":
         return (1, *kind["size"])

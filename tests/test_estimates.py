@@ -113,4 +113,4 @@ def test_slices_of_any_size_are_of_unknown_length_and_patches_are_not():
     open_grid = GRID | {"size": [None, None, None]}
     patches = METHOD | {"input": {"kind": "patches", "size": [8, 16, 16]}}
     assert estimates.gpu_hours(plan([METHOD], grid=open_grid), 1.0) == {"run0": None}
-    assert estimates._input_shape(plan(grid=open_grid), patches) == (1, 8, 16, 16)
+    assert estimates.input_shape(plan(grid=open_grid), patches) == (1, 8, 16, 16)

@@ -99,6 +99,7 @@ class Run:
     """What a run leaves, and the process that trains it."""
 
     def __init__(self, folder: Path, key: str):
+        self.project = folder
         self.saves_often = COHORTS[key.split("/")[0]]["checkpoint_seconds"] == 0
         self.hash = key.rpartition("-")[2]
         self.weights = f"results/smoke/runs/{key}/weights.pt"
@@ -133,8 +134,8 @@ class Run:
 
     def jobs(self, slurm: ToySlurm) -> list[dict[str, str]]:
         """Its SLURM jobs, in the order of their submission."""
-        found = [(int(i), job) for i, job in slurm.jobs().items() if self.hash in job["Comment"]]
-        return [job for _, job in sorted(found, key=lambda pair: pair[0])]
+        found = slurm.jobs_of(self.project)
+        return [job for job in found if self.hash in job["Comment"]]
 
 
 def until(condition, what: str):

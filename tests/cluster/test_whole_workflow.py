@@ -9,10 +9,9 @@ import pytest
 def jobs(slurm, published):
     """What was submitted: the rules in a job -> its jobs."""
     found: dict[str, list[dict[str, str]]] = {}
-    for job in slurm.jobs().values():
-        if job["WorkDir"] == str(published.folder):
-            rules = re.sub("run-[0-9a-f]{10}_", "", job["Comment"])
-            found.setdefault(rules, []).append(job)
+    for job in slurm.jobs_of(published.folder):
+        rules = re.sub("run-[0-9a-f]{10}_", "", job["Comment"])
+        found.setdefault(rules, []).append(job)
     return found
 
 

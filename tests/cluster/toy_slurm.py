@@ -139,6 +139,11 @@ class ToySlurm:
                 found[fields["JobId"]] = fields
         return found
 
+    def jobs_of(self, folder: Path) -> list[dict[str, str]]:
+        """Those that Snakemake submitted from a folder, in the order of their submission."""
+        found = [job for job in self.jobs().values() if job["WorkDir"] == str(folder)]
+        return sorted((job for job in found if "Comment" in job), key=lambda job: int(job["JobId"]))
+
     def update(self, job: str, **fields: str) -> None:
         """Change a job, as `scontrol update` does."""
         _run("scontrol", "update", f"JobId={job}", *(f"{k}={v}" for k, v in fields.items()))
