@@ -7,7 +7,7 @@ CORES  ?= all
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test lint format lock benchmark reference restore clean
+.PHONY: setup demo test test-cluster lint format lock benchmark reference restore clean
 
 setup: $(VENV)/.ready ## make the virtual environment from the lock
 
@@ -28,6 +28,10 @@ demo: setup ## everything on built-in phantoms; ends with the report
 test: setup ## all tests, in CORES processes; `pytest PATH` runs some of them in one
 	pytest --quiet --numprocesses $(CORES:all=auto) --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder
+
+# In one process, whatever the plain tests do: there is one SLURM.
+test-cluster: setup ## tests on a SLURM of this host, which they start and end (as root)
+	pytest --quiet --override-ini 'addopts=--import-mode=importlib --strict-markers -ra' tests/cluster
 
 lint: setup ## what the pre-commit hooks and CI check
 	ruff check .

@@ -30,8 +30,10 @@ MODELS = {
     "cohorts": CohortConfig,
     "methods": MethodConfig,
 }
-# local.yaml belongs to one machine; it is read on top of config.yaml and tested with the plan.
-FILES = sorted(p.relative_to(FOLDER) for p in FOLDER.rglob("*.yaml") if p.name != "local.yaml")
+# local.yaml belongs to one machine; it is read on top of config.yaml and tested with the plan. The
+# site is tested by itself.
+OF_MACHINES = ("local.yaml", "site.yaml", "site.example.yaml")
+FILES = sorted(p.relative_to(FOLDER) for p in FOLDER.rglob("*.yaml") if p.name not in OF_MACHINES)
 
 
 def named(kind: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 
-from projects import CATCHABLE, COHORTS, LEFT_OUT, LONG, Project, Run, copy_project
+from projects import COHORTS, COMPARED, LEFT_OUT, LONG, Project, Run, copy_project
 from toy_slurm import ToySlurm, UnavailableError
 
 
@@ -30,44 +30,39 @@ def slurm(tmp_path_factory):
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory):
     """Data, and runs trained without SLURM and without a break, for others to compare with."""
-    project = copy_project(tmp_path_factory.mktemp("cluster") / "uninterrupted", ["kemnitz2018"])
 
     def longer(scale):
         scale["cohorts"] = {name: scale["cohorts"][name] for name in COHORTS}
         for name, how in COHORTS.items():
             scale["cohorts"][name]["training"] = LONG | how
 
-    project.edit_yaml("config/scales/smoke.yaml", longer)
-    project.finish(project.start("--cores", "2", "data"))
-    runs = [project.run(f"{cohort}/{name}") for cohort in COHORTS for name in CATCHABLE]
-    project.finish(project.start("--cores", "2", *(run.weights for run in runs)))
-    yield project
-    project.close()
+    folder = tmp_path_factory.mktemp("cluster") / "uninterrupted"
+    with copy_project(folder, ["kemnitz2018"]) as project:
+        project.edit_yaml("config/scales/smoke.yaml", longer)
+        project.finish(project.start("--cores", "2", "data"))
+        runs = [project.run(name).weights for name in COMPARED]
+        project.finish(project.start("--cores", "2", *runs))
+        yield project
 
 
 @pytest.fixture(scope="session")
 def copy_without_runs(uninterrupted, tmp_path_factory):
     """Makes copies that have the data and no results."""
-    made = []
 
     def make() -> Project:
         target = tmp_path_factory.mktemp("cluster") / "project"
         ignored = shutil.ignore_patterns("runs", "checkpoints", "logs")
         shutil.copytree(uninterrupted.folder, target, symlinks=True, ignore=ignored)
-        made.append(Project(target))
-        return made[-1]
+        return Project(target)
 
-    yield make
-    for project in made:
-        project.close()
+    return make
 
 
 @pytest.fixture
 def project(slurm, copy_without_runs):
     """A copy that is used by one test; its jobs end with it."""
-    project = copy_without_runs()
-    yield project
-    project.close()
+    with copy_without_runs() as project:
+        yield project
     slurm.cancel_all()
 
 
@@ -86,17 +81,16 @@ def same_weights(uninterrupted):
 def published(slurm, tmp_path_factory):
     """A project made from data to report by one command: slices of one cohort, volumes of another.
 
-    One arm on volumes, as whole runs of this scale would take too long here.
+    Two arms on slices and one on volumes, as whole papers would take too long here.
     """
     folder = tmp_path_factory.mktemp("cluster") / "published"
-    project = copy_project(folder, ["kemnitz2018", "li2023"])
 
     def fewer(scale):
-        cohorts = scale["cohorts"]
-        cohorts["liver_kidney_spleen"]["leave_out"] = LEFT_OUT
-        scale["cohorts"] = {key: cohorts[key] for key in ("cardiac", "liver_kidney_spleen")}
+        scale["cohorts"] = {
+            name: scale["cohorts"][name] | {"leave_out": arms} for name, arms in LEFT_OUT.items()
+        }
 
-    project.edit_yaml("config/scales/smoke.yaml", fewer)
-    project.finish(project.on_slurm())
-    yield project
-    project.close()
+    with copy_project(folder, ["kemnitz2018", "li2023"]) as project:
+        project.edit_yaml("config/scales/smoke.yaml", fewer)
+        project.finish(project.on_slurm("--jobs", "3"))
+        yield project

@@ -16,7 +16,7 @@ from toy_slurm import ToySlurm
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PARTS = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "piecemeal")
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 900
 
 # Memory and cores that a small machine has. A run named in `little` gets too little at first.
 SITE = {
@@ -37,9 +37,17 @@ COHORTS = {
     "cardiac": {"checkpoint_seconds": 0},
     "thigh": {"checkpoint_seconds": 3600},
 }
-LEFT_OUT = ["kiu-net", "dodnet", "pipo-fan", "unimos-as-released", "unimos-unweighted"]
-LEFT_OUT += ["background", "oracle"]
-CATCHABLE = "half_merged/slac", "half_merged/naive_masking", "half/cross_entropy"
+LEFT_OUT = {
+    "cardiac": ["xent-lb", "naive", "background", "oracle"],
+    "liver_kidney_spleen": [
+        *("kiu-net", "dodnet", "pipo-fan", "unimos-as-released", "unimos-unweighted"),
+        *("background", "oracle"),
+    ],
+}
+COMPARED = (
+    *("cardiac/half_merged/slac", "cardiac/half_merged/naive_masking"),
+    *("cardiac/half/cross_entropy", "thigh/half_merged/slac"),
+)
 
 
 class Project:
@@ -88,7 +96,11 @@ class Project:
         (key,) = (key for key in plan["runs"] if key.startswith(f"{name}/seed0-"))
         return Run(self.folder, key)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Project":
+        return self
+
+    def __exit__(self, *_) -> None:
+        """End every Snakemake that still runs."""
         for running in self.started:
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)

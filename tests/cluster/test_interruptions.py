@@ -27,21 +27,21 @@ def asked_to_stop(pid: int) -> bool:
 @pytest.fixture(scope="module")
 def after(slurm, copy_without_runs):
     """The project when everything has happened and Snakemake has ended."""
-    project = copy_without_runs()
-    names = KILLED, CANCELLED, REQUEUED, OUT_OF_TIME, OUT_OF_MEMORY
-    runs = {name: project.run(name) for name in names}
-    running = project.on_slurm(*(run.weights for run in runs.values()))
-    killed, cancelled, requeued, timed = caught(*(runs[name] for name in names[:4]))
+    with copy_without_runs() as project:
+        names = KILLED, CANCELLED, REQUEUED, OUT_OF_TIME, OUT_OF_MEMORY
+        runs = {name: project.run(name) for name in names}
+        running = project.on_slurm(*(run.weights for run in runs.values()))
+        killed, cancelled, requeued, timed = caught(*(runs[name] for name in names[:4]))
 
-    slurm.update(timed[0], TimeLimit="11")  # minutes; the signal comes ten before the end
-    os.kill(killed[1], signal.SIGKILL)
-    slurm.cancel(cancelled[0])
-    slurm.requeue(requeued[0])
-    until(lambda: asked_to_stop(timed[1]), "the signal before the end of the time")
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(timed[1], signal.SIGCONT)
+        slurm.update(timed[0], TimeLimit="11")  # minutes; the signal comes ten before the end
+        os.kill(killed[1], signal.SIGKILL)
+        slurm.cancel(cancelled[0])
+        slurm.requeue(requeued[0])
+        until(lambda: asked_to_stop(timed[1]), "the signal before the end of the time")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(timed[1], signal.SIGCONT)
 
-    project.finish(running)
+        project.finish(running)
     return SimpleNamespace(slurm=slurm, runs=runs)
 
 

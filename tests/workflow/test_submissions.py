@@ -4,7 +4,6 @@ tests/cluster does the same with a SLURM that runs the jobs.
 """
 
 import os
-import shutil
 
 import pytest
 import yaml
@@ -76,17 +75,20 @@ def prepared(project) -> str:
     return f"data/smoke/prepared/cardiac-{unit.hash}/cases.csv"
 
 
-def test_a_run_asks_for_a_gpu_and_for_more_at_each_attempt(finished_copy, slurm):
-    (run,) = (finished_copy.folder / "results/smoke/runs/cardiac/half_merged").glob("slac/*")
-    shutil.rmtree(run)
-    target = str(run.relative_to(finished_copy.folder) / "scores.csv")
-    jobs = slurm(finished_copy, SITE, target)
+def test_a_run_asks_for_a_gpu_and_for_more_at_each_attempt(project, slurm):
+    plan = Planner(project.folder).plan("smoke")
+    annotated = plan.annotated["cardiac/half_merged"].hash
+    project.snakemake(
+        *("--cores", "2", f"data/smoke/annotated/cardiac/half_merged-{annotated}/cases.csv")
+    )
+    (run,) = (key for key in plan.runs if key.startswith("cardiac/half_merged/slac/"))
+    jobs = slurm(project, SITE, f"results/smoke/runs/{run}/scores.csv")
     assert len(jobs) == 3
     for job in jobs:
         assert (job["-A"], job["-p"], job["--qos"]) == ("my_project", "long", "gpus")
         assert (job["--gpus"], job["--cpus-per-task"]) == ("a100:1", "8")
         assert job["--signal"] == "URG@600"
-        assert job["-D"] == str(finished_copy.folder)
+        assert job["-D"] == str(project.folder)
         assert job["--job-name"].startswith("piecemeal_")
     assert [job["--mem"] for job in jobs] == ["24000", "48000", "72000"]
     # An hour of scoring after the training, both within what the site allows.
@@ -100,6 +102,7 @@ def test_a_cohort_is_prepared_without_a_gpu_after_its_data_are_fetched_here(proj
     for job in jobs:
         assert (job["-A"], job["-p"], job["--nice"]) == ("my_project", "short", "100")
         assert not {"--gpus", "--gres", "--qos", "--signal"} & job.keys()
+        assert job["--cpus-per-task"] == "4"  # however few this machine has
     assert [job["--mem"] for job in jobs] == ["32000", "64000", "96000"]
     assert [job["-t"] for job in jobs] == ["720", "1000", "1000"]
 
