@@ -14,7 +14,6 @@ def take_folder():
     """One Snakemake at a time: a lock that the system lifts when this process dies.
 
     Snakemake's own lock outlives a `kill -9` and is switched off in profiles/default.
-    Returns the lock and the host of a process that was killed while it held it, if there was one.
     """
     Path(".snakemake").mkdir(exist_ok=True)
     lock = open(".snakemake/one-at-a-time", "a+")
@@ -24,20 +23,24 @@ def take_folder():
         raise WorkflowError(
             f"another snakemake is at work in {Path.cwd()}; wait for it or stop it"
         ) from None
-    lock.seek(0)
-    host = lock.read().strip()
+    return lock
+
+
+def sign(lock):
+    """Say in the lock where this process is, until it ends other than by `kill -9`."""
     lock.truncate(0)
     print(socket.gethostname(), file=lock, flush=True)
     atexit.register(lock.truncate, 0)
-    return lock, host
 
 
 @explained
-def take_over_jobs(host):
+def take_over_jobs(lock):
     """End what a killed snakemake left in SLURM; it would be submitted a second time.
 
-    `host` is where it was killed. Locks of another host may be invisible here, and it alive.
+    The lock says where it was. Locks of another host may be invisible here, and it alive.
     """
+    lock.seek(0)
+    host = lock.read().strip()
     prefix = getattr(workflow.executor_settings, "jobname_prefix", None)
     if not prefix:
         return
@@ -52,7 +55,8 @@ def take_over_jobs(host):
 
 onstart:
     if workflow.is_main_process:
-        folder_lock, killed_on = take_folder()
-        take_over_jobs(killed_on)
+        folder_lock = take_folder()
+        take_over_jobs(folder_lock)
+        sign(folder_lock)
         for scale, content in plans.items():
             freeze(content, plan_file(scale))

@@ -4,6 +4,7 @@ tests/cluster does the same with a SLURM that runs the jobs.
 """
 
 import os
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -20,6 +21,7 @@ last=$(cat "$NOTES.last" 2>/dev/null || echo 0)
 case $name in
   sbatch) echo $((last + 1)) | tee "$NOTES.last" ;;
   sacct) for job in $(seq "$last"); do echo "$job|FAILED"; done ;;
+  squeue) cat "$NOTES.queue" 2>/dev/null ;;
   sacctmgr) echo my_project ;;
 esac
 """
@@ -33,9 +35,17 @@ SITE = {
 }
 
 
+class Started(NamedTuple):
+    """What Snakemake said, the options of each job it submitted, the commands it used."""
+
+    output: str
+    jobs: list[dict[str, str]]
+    used: set[str]
+
+
 @pytest.fixture
 def slurm(tmp_path):
-    """Runs Snakemake with the profile; the options of each job that it submits."""
+    """Runs Snakemake with the profile."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol", "sacctmgr", "sshare"):
@@ -43,7 +53,7 @@ def slurm(tmp_path):
         (tools / name).chmod(0o755)
     notes = tmp_path / "notes"
 
-    def submitted(project, site: dict, *arguments: str) -> list[dict[str, str]]:
+    def start(project, site: dict, *arguments: str) -> Started:
         (project.folder / "config/site.yaml").write_text(yaml.safe_dump(site))
         often = ("--slurm-init-seconds-before-status-checks", "1")
         path = f"{tools}{os.pathsep}{project.environment()['PATH']}"
@@ -51,11 +61,11 @@ def slurm(tmp_path):
             "--profile", "slurm", *often, *arguments, check=False, PATH=path, NOTES=str(notes)
         )
         assert code != 0, output  # as every job fails
-        assert notes.exists(), output
         calls = [line.split("\0") for line in notes.read_text().splitlines()]
-        return [_options(call[1:]) for call in calls if call[0] == "sbatch"]
+        jobs = [_options(call[1:]) for call in calls if call[0] == "sbatch"]
+        return Started(output, jobs, {call[0] for call in calls})
 
-    return submitted
+    return start
 
 
 def _options(words: list[str]) -> dict[str, str]:
@@ -82,7 +92,7 @@ def test_a_run_asks_for_a_gpu_and_for_more_at_each_attempt(project, slurm):
         *("--cores", "2", f"data/smoke/annotated/cardiac/half_merged-{annotated}/cases.csv")
     )
     (run,) = (key for key in plan.runs if key.startswith("cardiac/half_merged/slac/"))
-    jobs = slurm(project, SITE, f"results/smoke/runs/{run}/scores.csv")
+    jobs = slurm(project, SITE, f"results/smoke/runs/{run}/scores.csv").jobs
     assert len(jobs) == 3
     for job in jobs:
         assert (job["-A"], job["-p"], job["--qos"]) == ("my_project", "long", "gpus")
@@ -96,7 +106,7 @@ def test_a_run_asks_for_a_gpu_and_for_more_at_each_attempt(project, slurm):
 
 
 def test_a_cohort_is_prepared_without_a_gpu_after_its_data_are_fetched_here(project, slurm):
-    jobs = slurm(project, SITE, prepared(project))
+    jobs = slurm(project, SITE, prepared(project)).jobs
     assert list((project.folder / "data/smoke/raw").glob("acdc-*/manifest.json"))
     assert len(jobs) == 3
     for job in jobs:
@@ -108,7 +118,7 @@ def test_a_cohort_is_prepared_without_a_gpu_after_its_data_are_fetched_here(proj
 
 
 def test_without_a_site_nothing_but_the_need_is_said(project, slurm):
-    (job,) = slurm(project, {"retries": 0, "status": "sacct"}, prepared(project))
+    (job,) = slurm(project, {"retries": 0, "status": "sacct"}, prepared(project)).jobs
     assert not {"-A", "-p", "--qos", "-C"} & job.keys()
     assert (job["--mem"], job["-t"]) == ("32000", "720")
 
@@ -119,3 +129,14 @@ def test_an_unknown_key_of_the_site_is_refused(project):
     assert code != 0
     assert "config/site.yaml: key 'gpu.partitoin': unknown key" in output
     assert "did you mean 'partition'?" in output
+
+
+def test_jobs_of_a_snakemake_that_may_live_on_another_host_are_left_alone(project, slurm, tmp_path):
+    (tmp_path / "notes.queue").write_text(f"7|piecemeal_a|{project.folder}\n")
+    lock = project.folder / ".snakemake/one-at-a-time"
+    lock.parent.mkdir()
+    lock.write_text("elsewhere\n")
+    for _ in range(2):  # the refusal itself is no reason to think otherwise
+        started = slurm(project, SITE, prepared(project))
+        assert "a snakemake on elsewhere started SLURM jobs" in started.output
+        assert not {"sbatch", "scancel"} & started.used
