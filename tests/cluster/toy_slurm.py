@@ -156,7 +156,7 @@ class ToySlurm:
 
     def submit(self, name: str, folder: Path, command: str) -> str:
         """Submit a command to the nodes without GPUs; the job's id."""
-        what = [f"--job-name={name}", f"--chdir={folder}", f"--wrap={command}"]
+        what = [f"--job-name={name}", f"--chdir={folder}", "--mem=100", f"--wrap={command}"]
         return _run("sbatch", "--parsable", "--output=/dev/null", *what).strip()
 
     def cancel(self, *jobs: str) -> None:
