@@ -77,8 +77,8 @@ def main() -> None:
     for name, found in (("paper", paper), (f"{options.seeds} seeds", large)):
         jobs, *amounts = found
         print(f"{name:<12}{jobs:>8}{amounts[0]:>10.1f}{amounts[1]:>8.1f}{amounts[2]:>8.0f}")
-    met = "met" if paper.seconds < MOST_SECONDS else "missed"
-    print(f"paper scale in less than {MOST_SECONDS} s: {met}")
+    met = "met" if paper.processor_seconds < MOST_SECONDS else "missed"
+    print(f"paper scale in less than {MOST_SECONDS} s of processor time: {met}")
 
 
 if __name__ == "__main__":
