@@ -29,9 +29,9 @@ test: setup ## all tests, in CORES processes; `pytest PATH` runs some of them in
 	pytest --quiet --numprocesses $(CORES:all=auto) --maxprocesses 8 --dist loadfile \
 	  --no-loadscope-reorder
 
-# In one process, whatever the plain tests do: there is one SLURM.
+# In one process, as there is one SLURM.
 test-cluster: setup ## tests on a SLURM of this host, which they start and end (as root)
-	pytest --quiet --override-ini 'addopts=--import-mode=importlib --strict-markers -ra' tests/cluster
+	pytest --quiet tests/cluster
 
 lint: setup ## what the pre-commit hooks and CI check
 	ruff check .

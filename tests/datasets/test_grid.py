@@ -1,6 +1,5 @@
 """Resampling between a scan's own voxels and the grid of its cohort."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given
