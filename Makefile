@@ -21,7 +21,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: setup ## everything on built-in phantoms; ends with the report
 	snakemake --cores $(CORES) --config scale=demo
-	@! git rev-parse --git-dir >/dev/null 2>&1 || dvc commit --quiet --force
+	@! git rev-parse --git-dir >/dev/null 2>&1 || ! grep -qx 'scale: demo' config/config.yaml || \
+	  dvc commit --quiet --force
 	@echo "The data, case by case: $(CURDIR)/results/demo/quality"
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 

@@ -7,6 +7,7 @@ that could wait for these jobs is at work in it.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -18,14 +19,15 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def orphans(prefix: str, folder: Path) -> list[str]:
-    """Ids of this user's jobs that are named `prefix`_... and work in `folder`.
+    """Ids of this user's jobs that are named `prefix`_... and work in `folder`, but for our own.
 
     Also those that are ending. Raises InputError if SLURM does not answer.
     """
+    own = os.environ.get("SLURM_JOB_ID")  # snakemake itself may have been submitted
     ours = []
     for line in _run("squeue", "--me", "--noheader", "--format=%i|%j|%Z").splitlines():
         job, name, place = line.split("|", maxsplit=2)
-        if name.startswith(f"{prefix}_") and Path(place).resolve() == folder.resolve():
+        if job != own and name.startswith(f"{prefix}_") and Path(place).resolve() == folder.resolve():
             ours.append(job)
     return ours
 

@@ -50,7 +50,7 @@ class Site(Strict):
     account: str | None = Field(None, description="-A; none: the user's default")
     cpu: JobSite = Field(JobSite(), description="jobs without a GPU")
     gpu: GpuSite = Field(GpuSite(), description="training and scoring")
-    max_minutes: PositiveInt = Field(1440, description="longest run time a job may ask for")
+    max_minutes: int = Field(1440, ge=40, description="longest run time a job may ask for")
     max_mem_mb: PositiveInt = Field(256_000, description="most memory a job may ask for")
     jobs: PositiveInt = Field(50, description="jobs in the queue at a time")
     retries: int = Field(9, ge=0, description="how often a job is started again")
@@ -61,6 +61,11 @@ class Site(Strict):
     resources: dict[ClusterRule, dict[Resource, int | str]] = Field(
         {}, description="rule -> resource of the SLURM plugin -> number or Python expression"
     )
+
+    @property
+    def scoring_minutes(self) -> int:
+        """What scoring may take of the time of a job, which trains before it."""
+        return self.max_minutes // 4
 
     def everywhere(self) -> dict[str, str]:
         """Resources of every job."""

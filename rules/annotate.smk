@@ -8,7 +8,10 @@ rule annotate:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        settings=lambda wc: settings("annotated", f"{wc.cohort}/{wc.annotation}", wc),
+        settings=lambda wc: in_its_place(
+            "annotated", f"{wc.cohort}/{wc.annotation}", wc
+        ),
+        local=lambda wc: local_folders(wc.scale, wc.cohort),
     script:
         "../workflow/scripts/annotate.py"
 

@@ -89,6 +89,27 @@ def settings(stage, key, wildcards):
     return found.settings
 
 
+@explained
+def in_its_place(stage, key, wildcards):
+    """The same of data, which must not be made where what lies there is pushed, if they may not."""
+    kept = unit(stage, key, wildcards.scale)
+    if stage == "annotated":
+        kept = unit("prepared", wildcards.cohort, wildcards.scale)
+    if bool(wildcards.restricted) != kept.settings["restricted"]:
+        place = "below" if kept.settings["restricted"] else "outside"
+        raise InputError(
+            f"{stage} '{key}': lies {place} data/{wildcards.scale}/restricted; ask for a path that "
+            "`snakemake -n` lists"
+        )
+    return settings(stage, key, wildcards)
+
+
+def local_folders(scale, cohort):
+    """Folders of the user's that a cohort is read from: another one is prepared anew."""
+    datasets = unit("prepared", cohort, scale).settings["datasets"]
+    return [unit("raw", name, scale).settings.get("path") for name in datasets]
+
+
 def run_key(wildcards):
     return "{0.cohort}/{0.annotation}/{0.method}/seed{0.seed}-{0.hash}".format(
         wildcards

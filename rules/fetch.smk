@@ -12,7 +12,7 @@ rule fetch:
         # Addresses are read from the plan: a new mirror is no reason to fetch again.
         settings=lambda wc: {
             key: value
-            for key, value in settings("raw", wc.dataset, wc).items()
+            for key, value in in_its_place("raw", wc.dataset, wc).items()
             if key not in ASIDE
         },
         plan=lambda wc: str(plan_file(wc.scale)),

@@ -14,6 +14,7 @@ rule prepare:
         "../envs/piecemeal.yaml"
     threads: 2
     params:
-        settings=lambda wc: settings("prepared", wc.cohort, wc),
+        settings=lambda wc: in_its_place("prepared", wc.cohort, wc),
+        local=lambda wc: local_folders(wc.scale, wc.cohort),
     script:
         "../workflow/scripts/prepare.py"

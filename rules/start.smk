@@ -34,16 +34,13 @@ def sign(lock):
 
 
 @explained
-def take_over_jobs(lock):
+def take_over_jobs(lock, prefix):
     """End what a killed snakemake left in SLURM; it would be submitted a second time.
 
     The lock says where it was. Locks of another host may be invisible here, and it alive.
     """
     lock.seek(0)
     host = lock.read().strip()
-    prefix = getattr(workflow.executor_settings, "jobname_prefix", None)
-    if not prefix:
-        return
     if host not in ("", socket.gethostname()) and orphans(prefix, Path.cwd()):
         raise InputError(
             f"a snakemake on {host} started SLURM jobs in {Path.cwd()} that have not ended; if it "
@@ -56,7 +53,8 @@ def take_over_jobs(lock):
 onstart:
     if workflow.is_main_process:
         folder_lock = take_folder()
-        take_over_jobs(folder_lock)
-        sign(folder_lock)
+        if prefix := getattr(workflow.executor_settings, "jobname_prefix", None):
+            take_over_jobs(folder_lock, prefix)
+            sign(folder_lock)
         for scale, content in plans.items():
             freeze(content, plan_file(scale))

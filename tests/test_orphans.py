@@ -36,6 +36,12 @@ def test_only_jobs_of_the_same_name_and_folder_are_cancelled(slurm, tmp_path):
     assert slurm.read_text().splitlines() == others
 
 
+def test_a_snakemake_that_is_a_job_itself_goes_on(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    slurm.write_text(f"7|piecemeal_controller|{tmp_path}\n8|piecemeal_a|{tmp_path}\n")
+    assert orphans("piecemeal", tmp_path) == ["8"]
+
+
 def test_a_folder_is_the_same_by_any_of_its_names(slurm, tmp_path):
     (tmp_path / "real|one").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real|one")

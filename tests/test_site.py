@@ -74,6 +74,21 @@ def test_more_at_each_attempt_but_not_more_than_there_is():
     assert [eval(time, {"attempt": n}) for n in (1, 2)] == [600, 940]
 
 
+@pytest.mark.parametrize("minutes", [40, 240, 1440])
+def test_training_and_scoring_together_never_ask_for_more_time_than_there_is(minutes):
+    here = site(max_minutes=minutes)
+    training = here.more_time(720, leave=here.scoring_minutes)
+    for attempt in range(1, 10):
+        scoring = min(60 * attempt, here.scoring_minutes)
+        assert 0 < eval(training, {"attempt": attempt}) + scoring <= minutes
+        assert scoring > 0
+
+
+def test_time_that_is_over_before_its_signal_is_refused():
+    with pytest.raises(InputError, match="max_minutes"):
+        site(max_minutes=10)
+
+
 @pytest.mark.parametrize("key", ["partition", "cluster"])
 def test_an_unknown_key_is_named(key):
     with pytest.raises(InputError, match=f"config/site.yaml: key '{key}': unknown key; allowed"):

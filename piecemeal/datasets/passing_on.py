@@ -48,17 +48,23 @@ def tables(
 
 
 def check_places(folder: Path, datasets: Mapping[str, Mapping[str, str]]) -> None:
-    """InputError if anything below `folder`, which is pushed, may not be passed on any more.
+    """InputError if anything below `folder` that is pushed may not be passed on any more.
 
-    folder: data/<scale>/prepared; datasets: as in `tables`. A licence that was corrected leaves
-    what was prepared before in its old place.
+    folder: data/<scale>; datasets: as in `tables`. A licence that was corrected leaves what was
+    prepared before in its old place, and so did versions without a folder `restricted`.
     """
-    for path in sorted(folder.glob("*/sources.json")):
+    for path in sorted(folder.glob("raw/*/manifest.json")):
+        if (source := json.loads(path.read_text(encoding="utf-8"))["source"]) != "phantom":
+            raise InputError(
+                f"{path.parent}: holds real data ({source}) in a folder that `dvc push` shares; "
+                f"delete it, or move it to {folder / 'restricted' / 'raw'}"
+            )
+    for path in sorted(folder.glob("prepared/*/sources.json")):
         for name, source in json.loads(path.read_text(encoding="utf-8")).items():
             about = datasets.get(name, {"licence": "not among the data sets of this scale"})
             if source["source"] != "phantom" and about.get("redistribution") != "allowed":
                 raise InputError(
                     f"{path.parent}: holds data of {name}, which may not be passed on "
                     f"({about['licence']}), in a folder that `dvc push` shares; delete it, and "
-                    f"{folder.parent / 'annotated' / path.parent.name.rpartition('-')[0]}"
+                    f"{folder / 'annotated' / path.parent.name.rpartition('-')[0]}"
                 )

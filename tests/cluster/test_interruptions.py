@@ -78,7 +78,7 @@ def test_a_job_that_stopped_for_lack_of_time_is_submitted_again_with_more(after)
     first, second = after.runs[OUT_OF_TIME].jobs(after.slurm)
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
     # The first asked for 720 minutes, before the limit was changed.
-    assert second["TimeLimit"] == "23:00:00"
+    assert second["TimeLimit"] == "18:00:00"
 
 
 def test_a_requeued_job_is_not_submitted_a_second_time(after):

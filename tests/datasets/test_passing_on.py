@@ -62,18 +62,30 @@ def test_the_paper_scale_has_both():
 
 @pytest.mark.parametrize("source", ["download", "local"])
 def test_what_lies_where_it_would_be_pushed_is_refused(tmp_path, source):
-    folder = tmp_path / "prepared"
-    (folder / "liver-0123456789").mkdir(parents=True)
+    folder = tmp_path / "prepared/liver-0123456789"
+    folder.mkdir(parents=True)
     record = {"secret": {"source": source, "phantom": False, "sha256": "0"}}
-    (folder / "liver-0123456789/sources.json").write_text(json.dumps(record))
+    (folder / "sources.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"liver-0123456789.*secret.*ours.*delete it"):
-        check_places(folder, {"secret": FORBIDDEN})
-    check_places(folder, {"secret": ABOUT})
+        check_places(tmp_path, {"secret": FORBIDDEN})
+    check_places(tmp_path, {"secret": ABOUT})
 
 
 def test_a_phantom_may_lie_anywhere(tmp_path):
-    folder = tmp_path / "prepared"
-    (folder / "liver-0123456789").mkdir(parents=True)
+    folder = tmp_path / "prepared/liver-0123456789"
+    folder.mkdir(parents=True)
     record = {"secret": {"source": "phantom", "phantom": True, "sha256": "0"}}
-    (folder / "liver-0123456789/sources.json").write_text(json.dumps(record))
-    check_places(folder, {"secret": FORBIDDEN})
+    (folder / "sources.json").write_text(json.dumps(record))
+    check_places(tmp_path, {"secret": FORBIDDEN})
+
+
+@pytest.mark.parametrize("source", ["download", "local"])
+def test_raw_data_that_lie_where_they_lay_before_are_refused(tmp_path, source):
+    folder = tmp_path / "raw/secret-0123456789"
+    folder.mkdir(parents=True)
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({"source": source}))
+    with pytest.raises(InputError, match=rf"secret-0123456789.*{source}.*restricted/raw"):
+        check_places(tmp_path, {"secret": ABOUT})
+    manifest.write_text(json.dumps({"source": "phantom"}))
+    check_places(tmp_path, {"secret": ABOUT})

@@ -52,6 +52,22 @@ def test_jobs_of_the_smoke_scale(project):
     }
 
 
+@pytest.mark.parametrize("stage", ["prepared", "annotated"])
+def test_data_are_made_in_no_other_place_than_their_licence_allows(project, stage):
+    """Of `abdominal` at the paper scale, which has restricted data, and of phantoms at this one."""
+    _, listed = project.snakemake("-n", "--config", "scale=paper")
+    (hidden, *_) = re.findall(rf"data/paper/restricted/{stage}/abdominal\S*/cases.csv", listed)
+    _, listed = project.snakemake("-n")
+    (shared, *_) = re.findall(rf"data/smoke/{stage}/cardiac\S*/cases.csv", listed)
+    for place, wrong in {
+        hidden.replace("restricted/", ""): "lies below data/paper/restricted",
+        shared.replace("smoke/", "smoke/restricted/"): "lies outside data/smoke/restricted",
+    }.items():
+        status, output = project.snakemake("-n", "--", place, check=False)
+        assert status != 0
+        assert wrong in output
+
+
 def test_a_table_of_another_scale_can_be_asked_for_by_name(project):
     jobs = project.planned_jobs("results/demo/tables/kemnitz2018_table2.csv")
     assert jobs["train"] == 12

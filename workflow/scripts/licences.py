@@ -10,7 +10,7 @@ from piecemeal.provenance import write_text
 
 
 def main(job) -> None:
-    check_places(Path(job.output.prepared).parent, job.params.datasets)
+    check_places(Path(job.output.prepared).parents[1], job.params.datasets)
     for place, path in job.output.items():
         rows = pd.DataFrame(job.params.rows[place], columns=COLUMNS)
         write_text(Path(path), rows.to_csv(index=False))
