@@ -1,6 +1,10 @@
 rule annotate:
     input:
-        cases=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
+        cases=lambda wc: made_of(
+            datasets_of(wc),
+            wc.scale,
+            f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv",
+        ),
     output:
         cases="data/{scale}/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:
@@ -11,7 +15,6 @@ rule annotate:
         settings=lambda wc: in_its_place(
             "annotated", f"{wc.cohort}/{wc.annotation}", wc
         ),
-        local=lambda wc: local_folders(wc.scale, wc.cohort),
     script:
         "../workflow/scripts/annotate.py"
 

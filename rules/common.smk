@@ -104,12 +104,6 @@ def in_its_place(stage, key, wildcards):
     return settings(stage, key, wildcards)
 
 
-def local_folders(scale, cohort):
-    """Folders of the user's that a cohort is read from: another one is prepared anew."""
-    datasets = unit("prepared", cohort, scale).settings["datasets"]
-    return [unit("raw", name, scale).settings.get("path") for name in datasets]
-
-
 def run_key(wildcards):
     return "{0.cohort}/{0.annotation}/{0.method}/seed{0.seed}-{0.hash}".format(
         wildcards

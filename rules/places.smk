@@ -32,6 +32,21 @@ def annotated_folder(scale, key):
     )
 
 
+def datasets_of(wildcards):
+    """The data sets of a cohort."""
+    return unit("prepared", wildcards.cohort, wildcards.scale).settings["datasets"]
+
+
+def made_of(datasets, scale, path):
+    """`path` as an input whose age counts only where it is made of a folder of the user's.
+
+    What is in such a folder is in no hash. Files of other sources may come from elsewhere, with
+    any age.
+    """
+    local = any("path" in unit("raw", name, scale).settings for name in datasets)
+    return path if local else ancient(path)
+
+
 def data_folders(scale):
     """Every prepared and every annotated folder of a scale."""
     prepared = [prepared_folder(scale, cohort) for cohort in plan(scale).prepared]

@@ -1,11 +1,11 @@
 rule prepare:
     input:
-        manifests=lambda wc: ancient(
-            [
-                f"{raw_folder(wc.scale, dataset)}/manifest.json"
-                for dataset in settings("prepared", wc.cohort, wc)["datasets"]
-            ]
-        ),
+        manifests=lambda wc: [
+            made_of(
+                [dataset], wc.scale, f"{raw_folder(wc.scale, dataset)}/manifest.json"
+            )
+            for dataset in datasets_of(wc)
+        ],
     output:
         cases="data/{scale}/{restricted}prepared/{cohort}-{hash}/cases.csv",
     log:
@@ -15,6 +15,5 @@ rule prepare:
     threads: 2
     params:
         settings=lambda wc: in_its_place("prepared", wc.cohort, wc),
-        local=lambda wc: local_folders(wc.scale, wc.cohort),
     script:
         "../workflow/scripts/prepare.py"
