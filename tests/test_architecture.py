@@ -21,8 +21,12 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 # word here.
 LAYERS = [
     {"errors"},
-    {"bitmasks", "intensities", "labelsets", "provenance", "registry", "slice_sums", "validation"},
-    {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "table_specs"},
+    {
+        *("bitmasks", "intensities", "labelsets", "orphans", "provenance", "registry"),
+        *("slice_sums", "validation"),
+    },
+    {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "site"}
+    | {"table_specs"},
     {
         "ambiguity",
         "annotation_specs",
@@ -56,7 +60,7 @@ WITHOUT_TORCH += [
     "plan_data",
     "sharing",
 ]
-WITHOUT_TORCH += ["figure_specs", "projection_specs"]
+WITHOUT_TORCH += ["figure_specs", "orphans", "projection_specs", "site"]
 
 
 def name_of(path: Path) -> str:
