@@ -27,7 +27,8 @@ def orphans(prefix: str, folder: Path) -> list[str]:
     ours = []
     for line in _run("squeue", "--me", "--noheader", "--format=%i|%j|%Z").splitlines():
         job, name, place = line.split("|", maxsplit=2)
-        if job != own and name.startswith(f"{prefix}_") and Path(place).resolve() == folder.resolve():
+        here = Path(place).resolve() == folder.resolve()
+        if here and job != own and name.startswith(f"{prefix}_"):
             ours.append(job)
     return ours
 
