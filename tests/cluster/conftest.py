@@ -1,4 +1,4 @@
-"""Copies of the project whose jobs run on a SLURM that this session starts and ends.
+"""Copies of the project whose jobs run on a SLURM that is started and ended for these tests.
 
 Not among the plain tests: `make test-cluster`.
 """

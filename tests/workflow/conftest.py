@@ -71,7 +71,9 @@ def copy_project(target: Path) -> Project:
         if source.is_symlink() or source.is_file():
             shutil.copy2(source, target / part, follow_symlinks=False)
         else:
-            ignored = shutil.ignore_patterns("local.yaml", "tmp", "cache", "__pycache__")
+            ignored = shutil.ignore_patterns(
+                *("local.yaml", "site.yaml", "tmp", "cache", "__pycache__")
+            )
             shutil.copytree(source, target / part, ignore=ignored)
     project = Project(target)
     project.edit("config/config.yaml", "scale: demo", "scale: smoke")
