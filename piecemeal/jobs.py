@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from piecemeal.errors import InputError
@@ -36,7 +38,6 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
     )
     logging.captureWarnings(True)
     try:
-        _check_code(getattr(job.params, "settings", None))
         main(job)
     except InputError as error:
         logging.error("%s", error)
@@ -47,10 +48,23 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         raise
 
 
-def _check_code(settings: dict[str, Any] | None) -> None:
-    """Refuse to work with code that was edited after the workflow had named the result by it."""
-    if settings and source_hash(*settings["modules"]) != settings["source_hash"]:
+def settings_of(job: Any) -> dict[str, Any]:
+    """The settings of the unit of the plan that the rule's parameter `asked` names.
+
+    Raises InputError if the plan or the code is no longer that of which the result has its name.
+    """
+    asked = job.params.asked
+    units = json.loads(Path(asked["plan"]).read_text(encoding="utf-8"))[asked["stage"]]
+    unit = units.get(asked["key"], {"hash": None})
+    if unit["hash"] != asked["hash"]:
+        raise InputError(
+            f"{asked['plan']}: gives {asked['stage']} '{asked['key']}' the hash {unit['hash']}, "
+            f"expected {asked['hash']}; start snakemake again, and it plans anew"
+        )
+    settings = unit["settings"]
+    if source_hash(*settings["modules"]) != settings["source_hash"]:
         raise InputError(
             f"the code of {', '.join(settings['modules'])} changed after this workflow was "
             "planned; start snakemake again, and it plans anew"
         )
+    return settings

@@ -23,9 +23,6 @@ IDENTITY = ("name", "sha256", "md5", "unpack", "into", "numbers")
 # What of a data set's file decides how its scans are prepared, labels apart.
 OF_DATASET = ("layout", "layout_options", "modality", "other_modality")
 OF_DATASET += ("sides", "side_check", "unit_spacing")
-# Settings of a download that its job reads from the plan, not among its parameters: a new mirror or
-# another homepage makes nothing stale.
-ARCHIVES, HOMEPAGE = ASIDE = ("all_of_archives", "homepage")
 
 
 @dataclass(frozen=True)
@@ -170,8 +167,8 @@ class DataPlanner:
             decides["unpacked"] = UNPACKED
             more = {
                 "downloads": str(self.main.downloads / name),
-                ARCHIVES: archives,
-                HOMEPAGE: dataset.homepage,
+                "all_of_archives": archives,
+                "homepage": dataset.homepage,
             }
         elif name in self.main.local:
             more = {"path": str(self.main.local[name])}

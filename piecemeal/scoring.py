@@ -142,7 +142,7 @@ def score_run(
     network = None
     if method.trained:
         network = load_network(settings, method, weights)
-        network.to(device, memory_format=memory_format_of(network))
+        network.to(device, memory_format=memory_format_of(network, device))
 
     processed, raw, scans, slices = [], [], [], []
     for row in _to_score(prepared, settings).itertuples(index=False):

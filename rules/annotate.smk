@@ -12,7 +12,7 @@ rule annotate:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        settings=lambda wc: in_its_place(
+        asked=lambda wc: asked_in_its_place(
             "annotated", f"{wc.cohort}/{wc.annotation}", wc
         ),
     script:

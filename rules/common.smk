@@ -9,7 +9,6 @@ from snakemake.exceptions import WorkflowError
 from piecemeal.errors import InputError
 from piecemeal.jobs import offer_package
 from piecemeal.plan import Planner
-from piecemeal.plan_data import ASIDE
 from piecemeal.plan_file import as_jobs_see_it, thaw
 
 offer_package(workflow.basedir)
@@ -78,19 +77,24 @@ def unit(stage, key, scale):
 
 
 @explained
-def settings(stage, key, wildcards):
-    """Settings of one unit of the plan; a hash in a path that is not today's is refused."""
+def asked(stage, key, wildcards):
+    """Where a job finds its settings; a hash in a path that is not today's is refused.
+
+    The settings are no parameters themselves: what is not in their hash, such as where a download
+    comes from or code that was declared equivalent, is no reason to make anything again.
+    """
     found = unit(stage, key, wildcards.scale)
     if not key.endswith(wildcards.hash) and found.hash != wildcards.hash:
         raise InputError(
             f"{stage} '{key}': the configuration asks for {found.hash} at scale "
             f"'{wildcards.scale}'; ask for a path that `snakemake -n` lists"
         )
-    return found.settings
+    plan = str(plan_file(wildcards.scale))
+    return {"plan": plan, "stage": stage, "key": key, "hash": found.hash}
 
 
 @explained
-def in_its_place(stage, key, wildcards):
+def asked_in_its_place(stage, key, wildcards):
     """The same of data, which must not be made where what lies there is pushed, if they may not."""
     kept = unit(stage, key, wildcards.scale)
     if stage == "annotated":
@@ -101,7 +105,7 @@ def in_its_place(stage, key, wildcards):
             f"{stage} '{key}': lies {place} data/{wildcards.scale}/restricted; ask for a path that "
             "`snakemake -n` lists"
         )
-    return settings(stage, key, wildcards)
+    return asked(stage, key, wildcards)
 
 
 def run_key(wildcards):

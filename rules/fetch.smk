@@ -9,12 +9,8 @@ rule fetch:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        # Addresses are read from the plan: a new mirror is no reason to fetch again.
-        settings=lambda wc: {
-            key: value
-            for key, value in in_its_place("raw", wc.dataset, wc).items()
-            if key not in ASIDE
-        },
-        plan=lambda wc: str(plan_file(wc.scale)),
+        asked=lambda wc: asked_in_its_place("raw", wc.dataset, wc),
+        # A link to a folder of the user's has to follow it.
+        path=lambda wc: unit("raw", wc.dataset, wc.scale).settings.get("path"),
     script:
         "../workflow/scripts/fetch.py"

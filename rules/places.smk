@@ -1,5 +1,7 @@
 """Where things lie: the folders of the units of a plan."""
 
+import os
+
 from piecemeal.datasets.passing_on import PLACES
 from piecemeal.publishing import decisive, parameters
 
@@ -70,35 +72,70 @@ def checkpoint_folder(wildcards):
     return f"results/{wildcards.scale}/checkpoints/{run_key(wildcards)}"
 
 
+def begins_with(wildcards):
+    """The weights that a run starts from, if it does."""
+    settings = unit("runs", run_key(wildcards), wildcards.scale).settings
+    before = settings.get("starts_from_run")
+    return run_files(wildcards.scale, [before] if before else [], "weights.pt")
+
+
 def run_files(scale, runs, name):
     return [f"results/{scale}/runs/{run}/{name}" for run in runs]
 
 
 RUN_FILES = ("weights.pt", "last.pt", "history.csv", "run.json")
 SCORE_FILES = ("scores.csv", "scores_unprocessed.csv", "scores_last.csv")
+SCORE_RECORD = "scores.json"
+
+
+def run_folder(wildcards):
+    return Path("results", wildcards.scale, "runs", run_key(wildcards))
 
 
 def trained(wildcards):
     """Whether the run is there, whole; the hash in its path vouches for it."""
-    folder = Path("results", wildcards.scale, "runs", run_key(wildcards))
-    return all((folder / name).exists() for name in RUN_FILES)
+    return all((run_folder(wildcards) / name).exists() for name in RUN_FILES)
 
 
 def scored(wildcards):
     """Whether the scores of a run are there, whole and of today's scoring."""
-    folder = Path("results", wildcards.scale, "runs", run_key(wildcards))
-    record = folder / "scores.json"
+    folder = run_folder(wildcards)
+    record = folder / SCORE_RECORD
     if not all((folder / name).exists() for name in SCORE_FILES) or not record.exists():
         return False
-    asked = unit("scores", run_key(wildcards), wildcards.scale).hash
-    return json.loads(record.read_text()).get("scoring") == asked
+    of_today = unit("scores", run_key(wildcards), wildcards.scale).hash
+    return json.loads(record.read_text()).get("scoring") == of_today
 
 
-def unless_done(done, wildcards, folder):
+def forced(rules, folder, names):
+    """Whether the user forces one of these rules, or one of these files; jobs are not told."""
+    if not workflow.is_main_process:
+        return False
+    given = workflow.dag_settings
+    named = {*given.forcerun, *(given.targets if given.forcetargets else [])}
+    files = {os.path.normpath(folder / name) for name in names}
+    return given.forceall or bool(
+        {*rules} & named or files & {*map(os.path.normpath, named)}
+    )
+
+
+def unless_trained(wildcards, folder):
     """The cases of a data folder as an input of a run; none where it is done without its data.
 
     Data that may not be passed on are not there beside results that were. If they were inputs
     still, everything made of them would be made again as soon as anything has them prepared.
     """
+    again = forced(["train"], run_folder(wildcards), RUN_FILES)
+    return _unless(trained(wildcards) and not again, folder)
+
+
+def unless_scored(wildcards, folder):
+    """The same of the scores of a run, which are made again wherever it is trained again."""
+    names = (*RUN_FILES, *SCORE_FILES, SCORE_RECORD)
+    again = forced(["train", "score"], run_folder(wildcards), names)
+    return _unless(scored(wildcards) and not again, folder)
+
+
+def _unless(done, folder):
     cases = f"{folder}/cases.csv"
-    return ancient(cases) if Path(cases).exists() or not done(wildcards) else []
+    return ancient(cases) if Path(cases).exists() or not done else []

@@ -14,6 +14,6 @@ rule prepare:
         "../envs/piecemeal.yaml"
     threads: 2
     params:
-        settings=lambda wc: in_its_place("prepared", wc.cohort, wc),
+        asked=lambda wc: asked_in_its_place("prepared", wc.cohort, wc),
     script:
         "../workflow/scripts/prepare.py"

@@ -2,9 +2,7 @@ rule score:
     input:
         weights=ancient("<results>/runs/<run>/weights.pt"),
         last=ancient("<results>/runs/<run>/last.pt"),
-        prepared=lambda wc: unless_done(
-            scored, wc, prepared_folder(wc.scale, wc.cohort)
-        ),
+        prepared=lambda wc: unless_scored(wc, prepared_folder(wc.scale, wc.cohort)),
     output:
         scores="<results>/runs/<run>/scores.csv",
         unprocessed="<results>/runs/<run>/scores_unprocessed.csv",
@@ -18,7 +16,7 @@ rule score:
         "../envs/piecemeal.yaml"
     threads: 1
     params:
-        settings=lambda wc: settings("scores", run_key(wc), wc),
+        asked=lambda wc: asked("scores", run_key(wc), wc),
     script:
         "../workflow/scripts/score.py"
 

@@ -1,20 +1,10 @@
 rule train:
     input:
-        prepared=lambda wc: unless_done(
-            trained, wc, prepared_folder(wc.scale, wc.cohort)
+        prepared=lambda wc: unless_trained(wc, prepared_folder(wc.scale, wc.cohort)),
+        annotated=lambda wc: unless_trained(
+            wc, annotated_folder(wc.scale, f"{wc.cohort}/{wc.annotation}")
         ),
-        annotated=lambda wc: unless_done(
-            trained, wc, annotated_folder(wc.scale, f"{wc.cohort}/{wc.annotation}")
-        ),
-        starts_from=lambda wc: ancient(
-            run_files(
-                wc.scale,
-                filter(
-                    None, [settings("runs", run_key(wc), wc).get("starts_from_run")]
-                ),
-                "weights.pt",
-            )
-        ),
+        starts_from=lambda wc: ancient(begins_with(wc)),
     output:
         weights="<results>/runs/<run>/weights.pt",
         last="<results>/runs/<run>/last.pt",
@@ -28,7 +18,7 @@ rule train:
         "../envs/piecemeal.yaml"
     threads: 1
     params:
-        settings=lambda wc: settings("runs", run_key(wc), wc),
+        asked=lambda wc: asked("runs", run_key(wc), wc),
         checkpoints=checkpoint_folder,
     script:
         "../workflow/scripts/train.py"

@@ -112,6 +112,18 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
+def planned():
+    """Writes a plan of one unit into a folder; the parameter `asked` of the unit's rule."""
+
+    def write(folder: Path, stage: str, settings: dict) -> dict[str, str]:
+        path, unit = folder / "plan.json", {"hash": settings["hash"], "settings": settings}
+        path.write_text(json.dumps({stage: {"unit": unit}}))
+        return {"plan": str(path), "stage": stage, "key": "unit", "hash": unit["hash"]}
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def settings():
     """Settings of a run as the plan gives them; keyword arguments change them."""
 

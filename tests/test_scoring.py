@@ -295,7 +295,7 @@ def test_structures_that_are_too_small_are_not_scored(sizes, least, kept):
 
 
 @pytest.fixture
-def script(cohort, tmp_path):
+def script(cohort, planned, tmp_path):
     """Run the script of the rule with settings; what it leaves in scores.json."""
 
     def run(settings, weights=tmp_path / "none", last=tmp_path / "none"):
@@ -304,7 +304,7 @@ def script(cohort, tmp_path):
                 weights=str(weights), last=str(last), prepared=str(cohort.prepared / "cases.csv")
             ),
             output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in NAMES.items()}),
-            params=SimpleNamespace(settings=settings),
+            params=SimpleNamespace(asked=planned(tmp_path, "scores", settings)),
             threads=1,
         )
         runpy.run_path(str(SCRIPT))["main"](job)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy  # its `stats`, slow to import, where it is first used
 
 
 class Interval(NamedTuple):
@@ -136,10 +136,10 @@ def rank_stability(
     shared = reduce(pd.Index.intersection, [_scored(table).index for table in values.values()])
     tables = [_scored(table.loc[shared]) for table in values.values()]
     sign = -1 if better == "higher" else 1
-    rank = stats.rankdata([sign * mean_over_cases(table) for table in tables])
+    rank = scipy.stats.rankdata([sign * mean_over_cases(table) for table in tables])
     ranks = np.full((len(tables), 1), np.nan)
     if len(shared) >= 2:
-        ranks = stats.rankdata(sign * _resampled_means(tables, resamples, seed), axis=0)
+        ranks = scipy.stats.rankdata(sign * _resampled_means(tables, resamples, seed), axis=0)
     # A quantile of ranks should be a rank.
     low, high = np.quantile(ranks, [0.025, 0.975], axis=1, method="inverted_cdf")
     best = np.where(np.isnan(ranks), np.nan, ranks == ranks.min(axis=0))
@@ -155,7 +155,7 @@ def _mean_kendall_tau(ranks: np.ndarray, rank: np.ndarray) -> float:
     if len(rank) < 2:
         return np.nan
     different, counts = np.unique(ranks, axis=1, return_counts=True)
-    taus = np.array([stats.kendalltau(column, rank).statistic for column in different.T])
+    taus = np.array([scipy.stats.kendalltau(column, rank).statistic for column in different.T])
     defined = ~np.isnan(taus)
     if not defined.any():
         return np.nan
@@ -211,7 +211,7 @@ def signed_rank_p(differences: pd.DataFrame) -> float:
     if mean == 0:
         return 1.0
     towards = "greater" if mean > 0 else "less"
-    one_sided = stats.wilcoxon(of_cases[of_cases != 0], alternative=towards).pvalue
+    one_sided = scipy.stats.wilcoxon(of_cases[of_cases != 0], alternative=towards).pvalue
     return min(1.0, 2 * float(one_sided))
 
 
@@ -230,7 +230,7 @@ def paired_permutation_p(differences: pd.DataFrame) -> float:
         return np.nan
     if len(of_cases) == 1:  # scipy asks for two; either sign of one is as extreme
         return 1.0
-    test = stats.permutation_test(
+    test = scipy.stats.permutation_test(
         (of_cases.to_numpy(),), np.mean, permutation_type="samples", rng=np.random.default_rng(0)
     )
     return float(test.pvalue)

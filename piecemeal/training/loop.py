@@ -118,7 +118,7 @@ class Training:
         self.network = methods.build_network(s, self.method, window.channels)
         if inherited is not None:
             checkpoint.start_with(self.network, self.method, inherited, self.starts_from)
-        self.memory_format = memory_format_of(self.network)
+        self.memory_format = memory_format_of(self.network, self.device)
         self.network.to(self.device, memory_format=self.memory_format)
         self.state["parameters"] = sum(p.numel() for p in self.network.parameters())
         # The step counts on the device: reading it off every step would wait for the device.

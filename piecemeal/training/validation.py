@@ -63,7 +63,7 @@ def validate(
     structures of the batch's task. overlapping: labels are bit masks over these, and a structure is
     found where its own probability is at least 0.5 (see `inference.predict`).
     """
-    memory_format = memory_format_of(network)
+    memory_format = memory_format_of(network, device)
     network.eval()
     parts = _parts(samples, tasks or {})
     batches = [
@@ -126,8 +126,14 @@ def _mean_loss(parts: Mapping[Part, Sequence[Draw]], totals: Sequence[float]) ->
     return sum(shares) / len(datasets)
 
 
-def memory_format_of(network: nn.Module) -> torch.memory_format:
-    """The order of memory in which the network says that it is fastest."""
+def memory_format_of(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """The order of memory in which the network says that it is fastest; on a CPU known for 3D.
+
+    There narrow 3D networks take up to a third less time with the channels last, wide ones as long
+    as otherwise. Of 2D networks some are slower.
+    """
+    if device.type == "cpu" and any(isinstance(module, nn.Conv3d) for module in network.modules()):
+        return torch.channels_last_3d
     return getattr(network, "memory_format", torch.contiguous_format)
 
 

@@ -19,6 +19,7 @@ from piecemeal import networks, registry
 from piecemeal.config import ScaleConfig
 from piecemeal.errors import InputError
 from piecemeal.inference import ForwardPasses
+from piecemeal.training.validation import memory_format_of
 from piecemeal.validation import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,6 +140,16 @@ def test_images_do_not_see_each_other_in_prediction(case):
     with torch.inference_mode():
         together, alone = network(images), network(images[1:])
     torch.testing.assert_close(together[1:], alone, rtol=1e-3, atol=1e-4)
+
+
+def test_the_order_of_memory_on_a_cpu_changes_no_logits(case):
+    network, images = case.build().eval().double(), case.images().double()
+    ordered = memory_format_of(network, torch.device("cpu"))
+    assert case.dimensions == 2 or ordered == torch.channels_last_3d
+    with torch.inference_mode():
+        logits = network(images)
+        network.to(memory_format=ordered)
+        torch.testing.assert_close(network(images.to(memory_format=ordered)), logits)
 
 
 def test_reduced_precision(case):

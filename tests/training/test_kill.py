@@ -30,7 +30,7 @@ def processes():
 
 
 @pytest.fixture(scope="module")
-def job(cohort, settings, tmp_path_factory):
+def job(cohort, settings, planned, tmp_path_factory):
     """What Snakemake would hand to the script, for a run in `folder`."""
     place = tmp_path_factory.mktemp("runs")
 
@@ -38,6 +38,7 @@ def job(cohort, settings, tmp_path_factory):
         root = place / folder
         root.mkdir(exist_ok=True)
         annotated = cohort.annotated["half_merged"]
+        briefly = {"steps": STEPS, "validate_every": 20, "checkpoint_seconds": 0.0, **training}
         return SimpleNamespace(
             rule="train",
             threads=1,
@@ -51,9 +52,7 @@ def job(cohort, settings, tmp_path_factory):
                 record=str(root / "run.json"),
             ),
             params=SimpleNamespace(
-                settings=settings(
-                    {"steps": STEPS, "validate_every": 20, "checkpoint_seconds": 0.0, **training}
-                ),
+                asked=planned(root, "runs", settings(briefly)),
                 checkpoints=str(root / "checkpoints"),
             ),
             log=[str(root / "train.log")],

@@ -14,7 +14,7 @@ from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
 from piecemeal.training.cases import Case, labelled_cases
 from piecemeal.training.data import Samples
-from piecemeal.training.validation import validate
+from piecemeal.training.validation import memory_format_of, validate
 from piecemeal.training.window import Window
 
 COMPLETE = np.eye(2, dtype=bool)
@@ -246,3 +246,13 @@ def test_a_method_that_learns_by_slices_is_watched_by_them():
     cases = [case("a", [5], 1), replace(sliced, view="coronal")]
     method, _ = watched(Samples(cases, Window((1, 2, 2), False)), method=Seeing())
     assert method.batches == [[-1, 1, 1]]
+
+
+def test_the_order_of_memory_of_3d_networks_is_known_for_cpus_alone():
+    cpu, other = torch.device("cpu"), torch.device("meta")
+    flat, solid = nn.Sequential(nn.Conv2d(1, 2, 3)), nn.Sequential(nn.Conv3d(1, 2, 3))
+    assert memory_format_of(solid, cpu) == torch.channels_last_3d
+    assert memory_format_of(solid, other) == torch.contiguous_format
+    assert memory_format_of(flat, cpu) == torch.contiguous_format
+    flat.memory_format = torch.channels_last
+    assert {memory_format_of(flat, device) for device in (cpu, other)} == {torch.channels_last}

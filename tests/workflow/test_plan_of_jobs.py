@@ -1,8 +1,10 @@
 """What a dry run lists, and what changes it."""
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -121,6 +123,64 @@ def test_a_caption_redraws_the_table_only(finished_copy):
     assert "train" not in jobs
     assert "score" not in jobs
     assert jobs["table"] == 1
+
+
+def test_code_that_is_declared_equivalent_reruns_no_training(finished_copy):
+    units = "from piecemeal.plan import Planner; from dataclasses import asdict; import json; "
+    units += "print(json.dumps(asdict(Planner().plan('smoke'))))"
+
+    def codes() -> list[str]:
+        plan = json.loads(finished_copy.run(sys.executable, "-c", units)[1])
+        stages = ("raw", "prepared", "annotated", "runs", "scores")
+        return [unit["settings"]["source_hash"] for s in stages for unit in plan[s].values()]
+
+    before = codes()
+    for module in ("methods/slac", "datasets/prepare", "scoring"):
+        with (finished_copy.folder / f"piecemeal/{module}.py").open("a") as file:
+            file.write("tidied = True\n")
+    assert finished_copy.planned_jobs()["train"] > 1
+    same = {new: old for new, old in zip(codes(), before, strict=True) if new != old}
+    finished_copy.edit(
+        "config/config.yaml", "equivalent_code: {}", f"equivalent_code: {json.dumps(same)}"
+    )
+    jobs = finished_copy.planned_jobs()
+    assert not {"fetch", "prepare", "annotate", "train", "score"} & jobs.keys()
+    assert jobs["report"] == 1  # which says so
+
+
+class TestForcedWithoutData:
+    """A run whose data are not there, as after `make restore` of data that may not be shared."""
+
+    @pytest.fixture(scope="class")
+    def bare(self, finished, tmp_path_factory):
+        target = tmp_path_factory.mktemp("bare") / "project"
+        ignored = shutil.ignore_patterns("data", "logs", "benchmarks", "predictions*")
+        shutil.copytree(finished.folder, target, symlinks=True, ignore=ignored)
+        return type(finished)(target)
+
+    @pytest.fixture(scope="class")
+    def run(self, bare):
+        (found,) = bare.folder.glob("results/smoke/runs/cardiac/half_merged/slac/*/scores.csv")
+        return str(found.parent.relative_to(bare.folder))
+
+    def test_is_left_alone_unless_forced(self, bare, run):
+        assert bare.planned_jobs(f"{run}/scores.csv") == {}
+
+    @pytest.mark.parametrize(
+        ("forced", "expected"),
+        [
+            (["--forcerun", "train"], {"annotate", "train", "score"}),
+            (["--forcerun", "{run}/weights.pt"], {"annotate", "train", "score"}),
+            (["--forcerun", "score"], {"score"}),
+            (["--force"], {"score"}),
+            (["--forceall"], {"annotate", "train", "score"}),
+        ],
+    )
+    def test_has_its_data_made_first(self, bare, run, forced, expected):
+        forced = [word.format(run=run) for word in forced]
+        _, output = bare.snakemake("-n", "--quiet", "rules", *forced, "--", f"{run}/scores.csv")
+        jobs = set(re.findall(r"^(\w+) +\d+$", output, re.M)) - {"total"}
+        assert jobs == expected | {"fetch", "prepare"}
 
 
 def test_a_hash_that_the_configuration_does_not_ask_for_is_refused(project):

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from piecemeal.datasets.annotate import annotate
-from piecemeal.jobs import run_job
+from piecemeal.jobs import run_job, settings_of
 
 
 def main(job) -> None:
-    settings = job.params.settings
+    settings = settings_of(job)
     annotate(
         Path(job.output.cases).parent,
         Path(job.input.cases).parent,

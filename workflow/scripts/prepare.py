@@ -5,12 +5,12 @@ from pathlib import Path
 
 from piecemeal.datasets.prepare import prepare
 from piecemeal.datasets.sources import dataset_root, read_manifest
-from piecemeal.jobs import run_job
+from piecemeal.jobs import run_job, settings_of
 from piecemeal.provenance import write_text
 
 
 def main(job) -> None:
-    settings = job.params.settings
+    settings = settings_of(job)
     folders = [Path(manifest).parent for manifest in job.input.manifests]
     sources = {
         name: {**dataset, "root": dataset_root(folder)}

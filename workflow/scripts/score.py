@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from piecemeal.jobs import run_job
+from piecemeal.jobs import run_job, settings_of
 from piecemeal.provenance import write_text
 from piecemeal.scoring import COLUMNS, RunScores, score_run
 
 
 def main(job) -> None:
-    settings = job.params.settings
+    settings = settings_of(job)
 
     def scored(weights: str, predictions: str) -> RunScores:
         prepared, folder = Path(job.input.prepared).parent, Path(job.input.weights).parent

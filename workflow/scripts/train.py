@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from piecemeal.jobs import run_job
+from piecemeal.jobs import run_job, settings_of
 from piecemeal.provenance import write_text
 from piecemeal.training import __main__ as training
 from piecemeal.training.distributed import launch
@@ -13,7 +13,7 @@ def main(job) -> None:
     processes = max(1, getattr(getattr(job, "resources", None), "gpu", 1))
     checkpoints = Path(job.params.checkpoints)
     given = {
-        "settings": job.params.settings,
+        "settings": settings_of(job),
         "prepared": str(Path(job.input.prepared).parent),
         "annotated": str(Path(job.input.annotated).parent),
         "checkpoints": str(checkpoints),

@@ -1,0 +1,41 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from piecemeal.errors import InputError
+from piecemeal.jobs import settings_of
+
+
+@pytest.fixture
+def job(planned, settings, tmp_path):
+    def make(**changes):
+        asked = planned(tmp_path, "runs", settings(**changes))
+        return SimpleNamespace(params=SimpleNamespace(asked=asked))
+
+    return make
+
+
+def test_a_job_has_the_settings_of_its_unit_of_the_plan(job, settings):
+    assert settings_of(job(seed=7)) == settings(seed=7)
+
+
+def test_settings_that_were_planned_otherwise_are_refused(job):
+    """As by a second workflow that was planned while this job waited in a queue."""
+    late = job()
+    plan = Path(late.params.asked["plan"])
+    content = json.loads(plan.read_text())
+    content["runs"]["unit"]["hash"] = "9876543210"
+    plan.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"plan\.json: .* 9876543210, expected 0123456789; start"):
+        settings_of(late)
+    content["runs"] = {}
+    plan.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="the hash None, expected 0123456789"):
+        settings_of(late)
+
+
+def test_code_that_changed_since_it_was_planned_is_refused(job):
+    with pytest.raises(InputError, match=r"the code of workflow\.scripts\.train changed after"):
+        settings_of(job(source_hash="1111111111"))
