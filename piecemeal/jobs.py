@@ -51,10 +51,18 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
 def settings_of(job: Any) -> dict[str, Any]:
     """The settings of the unit of the plan that the rule's parameter `asked` names.
 
-    Raises InputError if the plan or the code is no longer that of which the result has its name.
+    Raises InputError if the plan cannot be read, or if it or the code is no longer that of which
+    the result has its name.
     """
     asked = job.params.asked
-    units = json.loads(Path(asked["plan"]).read_text(encoding="utf-8"))[asked["stage"]]
+    # Not by `thaw`, which would check every unit of it, and needs more than torch and numpy.
+    try:
+        units = json.loads(Path(asked["plan"]).read_text(encoding="utf-8"))[asked["stage"]]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{asked['plan']}: the plan cannot be read ({error}); start snakemake again from the "
+            "main folder"
+        ) from error
     unit = units.get(asked["key"], {"hash": None})
     if unit["hash"] != asked["hash"]:
         raise InputError(

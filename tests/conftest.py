@@ -1,6 +1,7 @@
 """How tests run, and a cohort small enough to train on in a moment, in the package's own store."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from snakemake.utils import available_cpu_count
 
 from piecemeal.datasets.annotate import annotate
@@ -48,6 +50,32 @@ def pytest_collection_modifyitems(config, items) -> None:
     """Among workers the workflow goes first, which takes longest; alone, tests keep their order."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.path.parent.name != "workflow")
+
+
+PROJECT = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "piecemeal")
+PROJECT += ("dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
+
+
+@pytest.fixture(scope="session")
+def copy_checkout():
+    """Copies what the workflow is made of, at smoke scale, without what a site or a user has."""
+
+    def copy(target: Path, **changes) -> None:
+        target.mkdir(parents=True)
+        ignored = shutil.ignore_patterns(
+            *("local.yaml", "site.yaml", "tmp", "cache", "__pycache__")
+        )
+        for part in PROJECT:
+            source = ROOT / part
+            if source.is_symlink() or source.is_file():
+                shutil.copy2(source, target / part, follow_symlinks=False)
+            else:
+                shutil.copytree(source, target / part, ignore=ignored)
+        main = target / "config/config.yaml"
+        content = yaml.safe_load(main.read_text()) | {"scale": "smoke"} | changes
+        main.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    return copy
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -36,6 +36,15 @@ def test_settings_that_were_planned_otherwise_are_refused(job):
         settings_of(late)
 
 
+@pytest.mark.parametrize("content", [None, '{"runs": {'])
+def test_a_plan_that_cannot_be_read_is_named(job, content):
+    late = job()
+    plan = Path(late.params.asked["plan"])
+    plan.write_text(content) if content else plan.unlink()
+    with pytest.raises(InputError, match=r"plan\.json: the plan cannot be read .*start snakemake"):
+        settings_of(late)
+
+
 def test_code_that_changed_since_it_was_planned_is_refused(job):
     with pytest.raises(InputError, match=r"the code of workflow\.scripts\.train changed after"):
         settings_of(job(source_hash="1111111111"))

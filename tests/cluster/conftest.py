@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 
-from projects import COHORTS, COMPARED, LEFT_OUT, LONG, Project, Run, copy_project
+from projects import COHORTS, COMPARED, LEFT_OUT, LONG, SITE, Project, Run
 from toy_slurm import ToySlurm, UnavailableError
 
 
@@ -28,7 +29,19 @@ def slurm(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory):
+def project_of(copy_checkout):
+    """Makes a fresh copy that reproduces papers and knows this cluster."""
+
+    def make(target: Path, papers: list[str]) -> Project:
+        copy_checkout(target, papers=papers)
+        (target / "config/site.yaml").write_text(yaml.safe_dump(SITE, sort_keys=False))
+        return Project(target)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(project_of, tmp_path_factory):
     """Data, and runs trained without SLURM and without a break, for others to compare with."""
 
     def longer(scale):
@@ -37,7 +50,7 @@ def uninterrupted(tmp_path_factory):
             scale["cohorts"][name]["training"] = LONG | how
 
     folder = tmp_path_factory.mktemp("cluster") / "uninterrupted"
-    with copy_project(folder, ["kemnitz2018"]) as project:
+    with project_of(folder, ["kemnitz2018"]) as project:
         project.edit_yaml("config/scales/smoke.yaml", longer)
         project.finish(project.start("--cores", "2", "data"))
         runs = [project.run(name).weights for name in COMPARED]
@@ -78,7 +91,7 @@ def same_weights(uninterrupted):
 
 
 @pytest.fixture(scope="session")
-def published(slurm, tmp_path_factory):
+def published(slurm, project_of, tmp_path_factory):
     """A project made from data to report by one command: slices of one cohort, volumes of another.
 
     Two arms on slices and one on volumes, as whole papers would take too long here.
@@ -90,7 +103,7 @@ def published(slurm, tmp_path_factory):
             name: scale["cohorts"][name] | {"leave_out": arms} for name, arms in LEFT_OUT.items()
         }
 
-    with copy_project(folder, ["kemnitz2018", "li2023"]) as project:
+    with project_of(folder, ["kemnitz2018", "li2023"]) as project:
         project.edit_yaml("config/scales/smoke.yaml", fewer)
         project.finish(project.on_slurm("--jobs", "3"))
         yield project

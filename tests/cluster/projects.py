@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +12,7 @@ from pathlib import Path
 import yaml
 from toy_slurm import ToySlurm
 
-ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-PARTS = ("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs", "piecemeal")
 PATIENCE_SECONDS = 900
 
 # Memory and cores that a small machine has. A run named in `little` gets too little at first.
@@ -171,19 +168,3 @@ def caught(*runs: Run) -> list[tuple[str, int]]:
 
     until(all_found, "all runs are trained")
     return [found[run] for run in runs]
-
-
-def copy_project(target: Path, papers: list[str]) -> Project:
-    """A fresh copy at smoke scale that reproduces `papers`."""
-    target.mkdir(parents=True)
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_symlink() or source.is_file():
-            shutil.copy2(source, target / part, follow_symlinks=False)
-        else:
-            ignored = shutil.ignore_patterns("local.yaml", "site.yaml", "__pycache__")
-            shutil.copytree(source, target / part, ignore=ignored)
-    (target / "config/site.yaml").write_text(yaml.safe_dump(SITE, sort_keys=False))
-    project = Project(target)
-    project.edit_yaml("config/config.yaml", lambda c: c.update(scale="smoke", papers=papers))
-    return project

@@ -11,13 +11,8 @@ from snakemake.utils import available_cpu_count
 
 from piecemeal.provenance import locked
 
-ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 CORES = str(min(8, max(2, available_cpu_count())))
-PARTS = [
-    *("Snakefile", "rules", "workflow", "profiles", "slurm", "config", "envs"),
-    *("dvc.yaml", ".dvc", ".dvcignore", ".gitignore", "piecemeal"),
-]
 
 
 class Project:
@@ -64,30 +59,15 @@ class Project:
         file.write_text(text.replace(old, new))
 
 
-def copy_project(target: Path) -> Project:
-    target.mkdir(parents=True)
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_symlink() or source.is_file():
-            shutil.copy2(source, target / part, follow_symlinks=False)
-        else:
-            ignored = shutil.ignore_patterns(
-                *("local.yaml", "site.yaml", "tmp", "cache", "__pycache__")
-            )
-            shutil.copytree(source, target / part, ignore=ignored)
-    project = Project(target)
-    project.edit("config/config.yaml", "scale: demo", "scale: smoke")
-    return project
-
-
 @pytest.fixture
-def project(tmp_path) -> Project:
+def project(copy_checkout, tmp_path) -> Project:
     """A fresh copy without any result."""
-    return copy_project(tmp_path / "project")
+    copy_checkout(tmp_path / "project")
+    return Project(tmp_path / "project")
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Project:
+def finished(copy_checkout, tmp_path_factory) -> Project:
     """A copy in which the default target has been made; tests must leave it as it is.
 
     It takes minutes, so all workers of pytest-xdist share one: the first to ask for it makes it.
@@ -99,7 +79,7 @@ def finished(tmp_path_factory) -> Project:
     with locked(folder):
         project = Project(folder / "project")
         if not project.folder.exists():
-            copy_project(project.folder)
+            copy_checkout(project.folder)
         if not (project.folder / "results/smoke/report.html").exists():
             project.snakemake("--cores", CORES)
     return project

@@ -246,14 +246,10 @@ def test_a_second_snakemake_in_the_folder_is_refused(project):
 
 def test_code_that_was_edited_after_planning_is_refused(project):
     # Planned by the main process, then the reader changes before its job starts.
-    project.edit(
-        "rules/fetch.smk",
-        "rule fetch:\n",
-        "onstart:\n"
-        "    with open('piecemeal/datasets/layouts/acdc.py', 'a') as code: code.write('x = 1\\n')\n"
-        "    take_folder()\n\n\n"
-        "rule fetch:\n",
-    )
+    frozen = "            freeze(content, plan_file(scale))\n"
+    reader = "piecemeal/datasets/layouts/acdc.py"
+    edit = f"        with open('{reader}', 'a') as code: code.write('x = 1\\n')\n"
+    project.edit("rules/start.smk", frozen, frozen + edit)
     code, output = project.snakemake("--cores", "1", "--until", "fetch", check=False)
     assert code != 0
     assert "changed after this workflow was planned" in output.replace("\n", " ")
