@@ -1,4 +1,4 @@
-"""What every script of a rule needs: its log, and errors that a user can read."""
+"""What every script of a rule needs: its log, its settings, and errors that a user can read."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def settings_of(job: Any) -> dict[str, Any]:
     # Not by `thaw`, which would check every unit of it, and needs more than torch and numpy.
     try:
         units = json.loads(Path(asked["plan"]).read_text(encoding="utf-8"))[asked["stage"]]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{asked['plan']}: the plan cannot be read ({error}); start snakemake again from the "
-            "main folder"
+            f"{asked['plan']}: the plan cannot be read ({error!r}); start snakemake again from the "
+            "main folder, without --no-hooks"
         ) from error
     unit = units.get(asked["key"], {"hash": None})
     if unit["hash"] != asked["hash"]:
@@ -76,3 +76,17 @@ def settings_of(job: Any) -> dict[str, Any]:
             "planned; start snakemake again, and it plans anew"
         )
     return settings
+
+
+def data_folder(job: Any, name: str) -> Path:
+    """The folder of the input `name`, the cases of prepared or annotated data.
+
+    Raises InputError where they are no input, as of a run that was thought to be done.
+    """
+    cases = getattr(job.input, name)
+    if not isinstance(cases, str):
+        raise InputError(
+            f"{job.log[0]}: the {name} data of this run are not there; start snakemake once more, "
+            "and if that does not help, with `--forcerun train`"
+        )
+    return Path(cases).parent

@@ -1,4 +1,4 @@
-"""The plan as a file: written once by the main process, read by jobs on other machines."""
+"""The plan as a file: written once by the main process, read by its jobs, wherever they run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from piecemeal.provenance import write_text
 
 
 def freeze(plan: Plan, path: Path) -> None:
-    """Write the plan where jobs on other machines read it; an unchanged file is left alone."""
+    """Write the plan where jobs read it; an unchanged file is left alone."""
     text = _as_text(plan)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)

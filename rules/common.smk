@@ -55,7 +55,7 @@ plans = {}
 
 @explained
 def plan(scale):
-    """The plan of a scale: made by the main process, read by the jobs it starts elsewhere."""
+    """The plan of a scale: made by the main process, read by those that it starts."""
     if scale not in plans:
         main = workflow.is_main_process
         plans[scale] = (

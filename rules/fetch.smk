@@ -10,7 +10,10 @@ rule fetch:
         "../envs/piecemeal.yaml"
     params:
         asked=lambda wc: asked_in_its_place("raw", wc.dataset, wc),
-        # A link to a folder of the user's has to follow it.
-        path=lambda wc: unit("raw", wc.dataset, wc.scale).settings.get("path"),
+        # Links have to follow what they lead to: a folder of the user's, or whole archives.
+        linked=lambda wc: [
+            unit("raw", wc.dataset, wc.scale).settings.get(key)
+            for key in ("path", "downloads")
+        ],
     script:
         "../workflow/scripts/fetch.py"

@@ -119,20 +119,29 @@ def forced(rules, folder, names):
     )
 
 
+def trained_again(wildcards):
+    return forced(["train"], run_folder(wildcards), RUN_FILES)
+
+
+def unless_trained_again(wildcards, name):
+    """Weights of a run as an input of its scores, whose age counts only if they are forced."""
+    path = str(run_folder(wildcards) / name)
+    return path if trained_again(wildcards) else ancient(path)
+
+
 def unless_trained(wildcards, folder):
     """The cases of a data folder as an input of a run; none where it is done without its data.
 
     Data that may not be passed on are not there beside results that were. If they were inputs
     still, everything made of them would be made again as soon as anything has them prepared.
     """
-    again = forced(["train"], run_folder(wildcards), RUN_FILES)
-    return _unless(trained(wildcards) and not again, folder)
+    return _unless(trained(wildcards) and not trained_again(wildcards), folder)
 
 
 def unless_scored(wildcards, folder):
-    """The same of the scores of a run, which are made again wherever it is trained again."""
-    names = (*RUN_FILES, *SCORE_FILES, SCORE_RECORD)
-    again = forced(["train", "score"], run_folder(wildcards), names)
+    """The same of the scores of a run, which are made again wherever its training is forced."""
+    names = (*SCORE_FILES, SCORE_RECORD)
+    again = trained_again(wildcards) or forced(["score"], run_folder(wildcards), names)
     return _unless(scored(wildcards) and not again, folder)
 
 

@@ -1,7 +1,7 @@
 rule score:
     input:
-        weights=ancient("<results>/runs/<run>/weights.pt"),
-        last=ancient("<results>/runs/<run>/last.pt"),
+        weights=lambda wc: unless_trained_again(wc, "weights.pt"),
+        last=lambda wc: unless_trained_again(wc, "last.pt"),
         prepared=lambda wc: unless_scored(wc, prepared_folder(wc.scale, wc.cohort)),
     output:
         scores="<results>/runs/<run>/scores.csv",

@@ -8,7 +8,7 @@ import runpy
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -17,6 +17,12 @@ import torch
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
 STEPS = 100
 KILLS = 20
+VOLUMES = {
+    "network": "unet_plus_plus",
+    "network_options": {"features": [2, 2, 2, 2, 2, 2]},
+    "input": {"kind": "patches", "size": [16, 16, 16]},
+    "batch_size": 2,
+}
 PATIENCE_SECONDS = 600  # of the test with a process, before it gives up
 
 
@@ -34,7 +40,7 @@ def job(cohort, settings, planned, tmp_path_factory):
     """What Snakemake would hand to the script, for a run in `folder`."""
     place = tmp_path_factory.mktemp("runs")
 
-    def make(folder: str, **training) -> SimpleNamespace:
+    def make(folder: str, of_run=MappingProxyType({}), **training) -> SimpleNamespace:
         root = place / folder
         root.mkdir(exist_ok=True)
         annotated = cohort.annotated["half_merged"]
@@ -52,7 +58,7 @@ def job(cohort, settings, planned, tmp_path_factory):
                 record=str(root / "run.json"),
             ),
             params=SimpleNamespace(
-                asked=planned(root, "runs", settings(briefly)),
+                asked=planned(root, "runs", settings(briefly, **of_run)),
                 checkpoints=str(root / "checkpoints"),
             ),
             log=[str(root / "train.log")],
@@ -157,6 +163,19 @@ def test_killed_anywhere_it_ends_with_the_same_bits(whole, job, start):
     assert record["resumed_at_steps"] == sorted(record["resumed_at_steps"])
     names = {path.name for path in Path(killed.params.checkpoints).iterdir()}
     assert names == {"last.pt", "LOCK", "job.json", "progress.json"}
+
+
+def test_volumes_too_end_with_the_same_bits(job, start):
+    whole, killed = (job(name, VOLUMES, steps=30) for name in ("whole_volumes", "killed_volumes"))
+    assert exit_code(start(whole)) == 0
+    for _ in range(3):
+        process = start(killed)
+        wait_for_checkpoints(process, killed, 2)
+        process.kill()
+        assert exit_code(process) == -signal.SIGKILL
+    assert exit_code(start(killed)) == 0
+    assert_same(whole, killed)
+    assert results(killed)[2]["resumed_at_steps"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda s: s.name)

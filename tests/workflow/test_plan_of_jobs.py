@@ -126,26 +126,35 @@ def test_a_caption_redraws_the_table_only(finished_copy):
 
 
 def test_code_that_is_declared_equivalent_reruns_no_training(finished_copy):
-    units = "from piecemeal.plan import Planner; from dataclasses import asdict; import json; "
-    units += "print(json.dumps(asdict(Planner().plan('smoke'))))"
+    show = "from piecemeal.plan import Planner; from dataclasses import asdict; import json; "
+    show += "print(json.dumps(asdict(Planner().plan('smoke'))))"
 
     def codes() -> list[str]:
-        plan = json.loads(finished_copy.run(sys.executable, "-c", units)[1])
+        plan = json.loads(finished_copy.run(sys.executable, "-c", show)[1])
         stages = ("raw", "prepared", "annotated", "runs", "scores")
         return [unit["settings"]["source_hash"] for s in stages for unit in plan[s].values()]
 
+    rules = {"fetch", "prepare", "annotate", "train", "score"}
     before = codes()
-    for module in ("methods/slac", "datasets/prepare", "scoring"):
+    edited = ("layouts/acdc", "prepare", "annotate")
+    for module in (*(f"datasets/{name}" for name in edited), "methods/slac", "scoring"):
         with (finished_copy.folder / f"piecemeal/{module}.py").open("a") as file:
             file.write("tidied = True\n")
-    assert finished_copy.planned_jobs()["train"] > 1
+    assert rules <= finished_copy.planned_jobs().keys()
     same = {new: old for new, old in zip(codes(), before, strict=True) if new != old}
     finished_copy.edit(
         "config/config.yaml", "equivalent_code: {}", f"equivalent_code: {json.dumps(same)}"
     )
     jobs = finished_copy.planned_jobs()
-    assert not {"fetch", "prepare", "annotate", "train", "score"} & jobs.keys()
+    assert not rules & jobs.keys()
     assert jobs["report"] == 1  # which says so
+
+
+def test_a_training_that_is_forced_is_scored_again(finished_copy):
+    (found,) = finished_copy.folder.glob("results/smoke/runs/cardiac/half_merged/slac/*/scores.csv")
+    scores = str(found.relative_to(finished_copy.folder))
+    _, output = finished_copy.snakemake("-n", "--forcerun", "train", "--", scores)
+    assert re.findall(r"^rule (\w+):", output, re.M) == ["train", "score"]
 
 
 class TestForcedWithoutData:

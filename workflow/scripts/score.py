@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from piecemeal.jobs import run_job, settings_of
+from piecemeal.jobs import data_folder, run_job, settings_of
 from piecemeal.provenance import write_text
 from piecemeal.scoring import COLUMNS, RunScores, score_run
 
@@ -14,7 +14,7 @@ def main(job) -> None:
     settings = settings_of(job)
 
     def scored(weights: str, predictions: str) -> RunScores:
-        prepared, folder = Path(job.input.prepared).parent, Path(job.input.weights).parent
+        prepared, folder = data_folder(job, "prepared"), Path(job.input.weights).parent
         return score_run(settings, prepared, Path(weights), folder / predictions, job.threads)
 
     scores = scored(job.input.weights, "predictions")

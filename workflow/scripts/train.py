@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from piecemeal.jobs import run_job, settings_of
+from piecemeal.jobs import data_folder, run_job, settings_of
 from piecemeal.provenance import write_text
 from piecemeal.training import __main__ as training
 from piecemeal.training.distributed import launch
@@ -14,8 +14,8 @@ def main(job) -> None:
     checkpoints = Path(job.params.checkpoints)
     given = {
         "settings": settings_of(job),
-        "prepared": str(Path(job.input.prepared).parent),
-        "annotated": str(Path(job.input.annotated).parent),
+        "prepared": str(data_folder(job, "prepared")),
+        "annotated": str(data_folder(job, "annotated")),
         "checkpoints": str(checkpoints),
         "weights": job.output.weights,
         "last": job.output.last,
