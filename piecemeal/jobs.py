@@ -86,7 +86,7 @@ def data_folder(job: Any, name: str) -> Path:
     cases = getattr(job.input, name)
     if not isinstance(cases, str):
         raise InputError(
-            f"{job.log[0]}: the {name} data of this run are not there; start snakemake once more, "
-            "and if that does not help, with `--forcerun train`"
+            f"{job.output[0]}: the {name} data that it is made from are not there; start snakemake "
+            f"once more, and if that does not help, with `--forcerun train -- {job.output[0]}`"
         )
     return Path(cases).parent

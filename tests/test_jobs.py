@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from piecemeal.errors import InputError
-from piecemeal.jobs import settings_of
+from piecemeal.jobs import data_folder, settings_of
 
 
 @pytest.fixture
@@ -48,3 +48,11 @@ def test_a_plan_that_cannot_be_read_is_named(job, content):
 def test_code_that_changed_since_it_was_planned_is_refused(job):
     with pytest.raises(InputError, match=r"the code of workflow\.scripts\.train changed after"):
         settings_of(job(source_hash="1111111111"))
+
+
+def test_data_that_are_no_input_are_named_with_what_makes_them():
+    cases = SimpleNamespace(prepared="data/demo/prepared/liver/cases.csv", annotated=[])
+    run = SimpleNamespace(input=cases, output=["runs/u_net/weights.pt"])
+    assert data_folder(run, "prepared") == Path("data/demo/prepared/liver")
+    with pytest.raises(InputError, match=r"^runs/u_net/weights\.pt: the annotated data .*forcerun"):
+        data_folder(run, "annotated")
