@@ -1,9 +1,10 @@
 """Where things lie: the folders of the units of a plan."""
 
-import os
+import functools
 
 from piecemeal.datasets.passing_on import PLACES
 from piecemeal.publishing import decisive, parameters
+from piecemeal.run_files import Again, RunFiles
 
 
 @explained
@@ -83,68 +84,39 @@ def run_files(scale, runs, name):
     return [f"results/{scale}/runs/{run}/{name}" for run in runs]
 
 
-RUN_FILES = ("weights.pt", "last.pt", "history.csv", "run.json")
-SCORE_FILES = ("scores.csv", "scores_unprocessed.csv", "scores_last.csv")
-SCORE_RECORD = "scores.json"
-
-
-def run_folder(wildcards):
-    return Path("results", wildcards.scale, "runs", run_key(wildcards))
-
-
-def trained(wildcards):
-    """Whether the run is there, whole; the hash in its path vouches for it."""
-    return all((run_folder(wildcards) / name).exists() for name in RUN_FILES)
-
-
-def scored(wildcards):
-    """Whether the scores of a run are there, whole and of today's scoring."""
-    folder = run_folder(wildcards)
-    record = folder / SCORE_RECORD
-    if not all((folder / name).exists() for name in SCORE_FILES) or not record.exists():
-        return False
-    of_today = unit("scores", run_key(wildcards), wildcards.scale).hash
-    return json.loads(record.read_text()).get("scoring") == of_today
-
-
-def forced(rules, folder, names):
-    """Whether the user forces one of these rules, or one of these files; jobs are not told."""
+@functools.cache
+def again():
+    """What the user forces; the jobs that Snakemake starts are not told."""
     if not workflow.is_main_process:
-        return False
+        return Again()
     given = workflow.dag_settings
-    named = {*given.forcerun, *(given.targets if given.forcetargets else [])}
-    files = {os.path.normpath(folder / name) for name in names}
-    return given.forceall or bool(
-        {*rules} & named or files & {*map(os.path.normpath, named)}
-    )
+    targets = given.targets if given.forcetargets else []
+    return Again.of([*given.forcerun, *targets], given.forceall)
 
 
-def trained_again(wildcards):
-    return forced(["train"], run_folder(wildcards), RUN_FILES)
+def files_of_run(wildcards):
+    key = run_key(wildcards)
+    place = Path("results", wildcards.scale, "runs", key)
+    return RunFiles(place, unit("scores", key, wildcards.scale).hash, again())
 
 
-def unless_trained_again(wildcards, name):
+def weights_to_score(wildcards, name):
     """Weights of a run as an input of its scores, whose age counts only if they are forced."""
-    path = str(run_folder(wildcards) / name)
-    return path if trained_again(wildcards) else ancient(path)
+    found = files_of_run(wildcards)
+    path = str(found.folder / name)
+    return path if found.trained_again else ancient(path)
 
 
 def unless_trained(wildcards, folder):
-    """The cases of a data folder as an input of a run; none where it is done without its data.
-
-    Data that may not be passed on are not there beside results that were. If they were inputs
-    still, everything made of them would be made again as soon as anything has them prepared.
-    """
-    return _unless(trained(wildcards) and not trained_again(wildcards), folder)
+    """The cases of a data folder as an input of a run; none where it is done without its data."""
+    return _cases(folder, files_of_run(wildcards).trains)
 
 
 def unless_scored(wildcards, folder):
-    """The same of the scores of a run, which are made again wherever its training is forced."""
-    names = (*SCORE_FILES, SCORE_RECORD)
-    again = trained_again(wildcards) or forced(["score"], run_folder(wildcards), names)
-    return _unless(scored(wildcards) and not again, folder)
+    """The same of the scores of a run."""
+    return _cases(folder, files_of_run(wildcards).scores)
 
 
-def _unless(done, folder):
+def _cases(folder, needed):
     cases = f"{folder}/cases.csv"
-    return ancient(cases) if Path(cases).exists() or not done else []
+    return ancient(cases) if needed or Path(cases).exists() else []

@@ -1,7 +1,7 @@
 rule score:
     input:
-        weights=lambda wc: unless_trained_again(wc, "weights.pt"),
-        last=lambda wc: unless_trained_again(wc, "last.pt"),
+        weights=lambda wc: weights_to_score(wc, "weights.pt"),
+        last=lambda wc: weights_to_score(wc, "last.pt"),
         prepared=lambda wc: unless_scored(wc, prepared_folder(wc.scale, wc.cohort)),
     output:
         scores="<results>/runs/<run>/scores.csv",

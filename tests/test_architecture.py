@@ -23,7 +23,7 @@ LAYERS = [
     {"errors"},
     {
         *("bitmasks", "intensities", "labelsets", "orphans", "provenance", "registry"),
-        *("slice_sums", "validation"),
+        *("run_files", "slice_sums", "validation"),
     },
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "site"}
     | {"table_specs"},
@@ -60,7 +60,7 @@ WITHOUT_TORCH += [
     "plan_data",
     "sharing",
 ]
-WITHOUT_TORCH += ["figure_specs", "orphans", "projection_specs", "site"]
+WITHOUT_TORCH += ["figure_specs", "orphans", "projection_specs", "run_files", "site"]
 
 
 def name_of(path: Path) -> str:
