@@ -14,7 +14,8 @@ from piecemeal import config as c
 from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperRun
-from piecemeal.plan_data import DataPlanner, Plan, Unit, plugin
+from piecemeal.plan_data import DataPlanner, plugin
+from piecemeal.plan_file import Plan, Unit
 from piecemeal.provenance import file_sha256
 from piecemeal.training_specs import MethodConfig
 from piecemeal.validation import load_model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from piecemeal.cohort_specs import CohortConfig, TransitionConfig
 from piecemeal.dataset_specs import UNPACKED, DatasetConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperFolder, PaperRun, load_paper, read_runs
+from piecemeal.plan_file import Plan, Unit
 from piecemeal.provenance import short_hash, source_hash
 from piecemeal.registry import known
 from piecemeal.validation import load_model, load_yaml, validate
@@ -23,31 +23,6 @@ IDENTITY = ("name", "sha256", "md5", "unpack", "into", "numbers")
 # What of a data set's file decides how its scans are prepared, labels apart.
 OF_DATASET = ("layout", "layout_options", "modality", "other_modality")
 OF_DATASET += ("sides", "side_check", "unit_spacing")
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One thing a rule makes: its hash, and the settings it is made from."""
-
-    hash: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything one scale asks for. Keys are what the wildcards of the rules say.
-
-    raw: data set; prepared: cohort; annotated: "cohort/annotation"; runs and scores:
-    "cohort/annotation/method/seed<k>-<hash>"; papers: paper -> [{"arm": ..., "run": ...}].
-    """
-
-    scale: str
-    raw: dict[str, Unit]
-    prepared: dict[str, Unit]
-    annotated: dict[str, Unit]
-    runs: dict[str, Unit]
-    scores: dict[str, Unit]
-    papers: dict[str, list[dict[str, str]]]
 
 
 class DataPlanner:

@@ -1,13 +1,42 @@
-"""The plan as a file: written once by the main process, read by its jobs, wherever they run."""
+"""The plan: what it holds, and its file, which the main process writes and its jobs read.
+
+Little is imported here, as every job on a cluster starts two Snakemakes that read the plan.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from piecemeal.errors import InputError
-from piecemeal.plan import Plan, Unit
 from piecemeal.provenance import write_text
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One thing a rule makes: its hash, and the settings it is made from."""
+
+    hash: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything one scale asks for. Keys are what the wildcards of the rules say.
+
+    raw: data set; prepared: cohort; annotated: "cohort/annotation"; runs and scores:
+    "cohort/annotation/method/seed<k>-<hash>"; papers: paper -> [{"arm": ..., "run": ...}].
+    """
+
+    scale: str
+    raw: dict[str, Unit]
+    prepared: dict[str, Unit]
+    annotated: dict[str, Unit]
+    runs: dict[str, Unit]
+    scores: dict[str, Unit]
+    papers: dict[str, list[dict[str, str]]]
 
 
 def freeze(plan: Plan, path: Path) -> None:

@@ -8,7 +8,6 @@ from snakemake.exceptions import WorkflowError
 
 from piecemeal.errors import InputError
 from piecemeal.jobs import offer_package
-from piecemeal.plan import Planner
 from piecemeal.plan_file import as_jobs_see_it, thaw
 
 offer_package(workflow.basedir)
@@ -27,10 +26,21 @@ def explained(function):
     return wrapper
 
 
+# What makes plans is imported where it is used: most jobs only read one, and each starts Snakemake
+# twice.
 @functools.cache
 @explained
 def planner():
+    from piecemeal.plan import Planner
+
     return Planner(overrides=config)
+
+
+def parameters():
+    """The module that says what publishing scripts are given."""
+    from piecemeal.publishing import parameters
+
+    return parameters
 
 
 def plan_file(scale):

@@ -3,12 +3,13 @@
 import functools
 
 from piecemeal.datasets.passing_on import PLACES
-from piecemeal.publishing import decisive, parameters
 from piecemeal.run_files import Again, RunFiles
 
 
 @explained
 def decides(scale):
+    from piecemeal.publishing import decisive
+
     return decisive.decides(planner(), plan(scale))
 
 
@@ -58,7 +59,7 @@ def data_folders(scale):
 
 @explained
 def licences(scale):
-    return parameters.licences(planner(), plan(scale))
+    return parameters().licences(planner(), plan(scale))
 
 
 def licence_tables(scale):

@@ -15,7 +15,9 @@ rule table:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.table(planner(), plan(wc.scale), wc.paper, wc.table),
+        given=lambda wc: parameters().table(
+            planner(), plan(wc.scale), wc.paper, wc.table
+        ),
         folder="config/papers/{paper}",
         prepared=cohorts_of,
         runs=lambda wc: f"results/{wc.scale}/runs",
@@ -41,7 +43,7 @@ rule figure:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.figure(
+        given=lambda wc: parameters().figure(
             planner(), plan(wc.scale), wc.paper, wc.figure
         ),
         prepared=cohorts_of,
@@ -63,7 +65,7 @@ rule claims:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.claims(planner(), plan(wc.scale)),
+        given=lambda wc: parameters().claims(planner(), plan(wc.scale)),
         prepared=lambda wc: prepared_folders(wc.scale, plan(wc.scale).runs),
         runs=lambda wc: f"results/{wc.scale}/runs",
     script:
@@ -86,7 +88,7 @@ rule report:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.report(planner(), plan(wc.scale)),
+        given=lambda wc: parameters().report(planner(), plan(wc.scale)),
         runs=lambda wc: f"results/{wc.scale}/runs",
         figures=lambda wc: f"results/{wc.scale}/figures",
         papers="config/papers",
@@ -106,7 +108,7 @@ rule quality:
         "../envs/piecemeal.yaml"
     threads: 2
     params:
-        given=lambda wc: parameters.quality(planner(), wc.cohort),
+        given=lambda wc: parameters().quality(planner(), wc.cohort),
         prepared=lambda wc: prepared_folder(wc.scale, wc.cohort),
     script:
         "../workflow/scripts/quality.py"
@@ -124,7 +126,7 @@ rule gallery:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.gallery(planner(), plan(wc.scale)),
+        given=lambda wc: parameters().gallery(planner(), plan(wc.scale)),
         manifests=lambda wc: raw_manifests(wc.scale),
     script:
         "../workflow/scripts/gallery.py"

@@ -1,7 +1,5 @@
 """What a scale publishes, and what each of these files is made from."""
 
-from piecemeal.publishing import parameters
-
 
 def papers(scale):
     return plan(scale).papers
@@ -69,7 +67,7 @@ def runs_of(wildcards):
 
 def networks_of(wildcards):
     """The runs whose trained networks a figure asks once more; none for most figures."""
-    found = parameters.networks(
+    found = parameters().networks(
         planner(), plan(wildcards.scale), wildcards.paper, wildcards.figure
     )
     return found.values()
@@ -77,7 +75,7 @@ def networks_of(wildcards):
 
 def published_numbers(wildcards):
     """The file of the paper's own numbers; none where the paper has no such table."""
-    spec = parameters.table_spec(planner(), wildcards.paper, wildcards.table)
+    spec = parameters().table_spec(planner(), wildcards.paper, wildcards.table)
     if spec.published is None:
         return []
     return f"config/papers/{wildcards.paper}/{spec.published.file}"

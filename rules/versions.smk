@@ -24,7 +24,7 @@ rule metrics:
     conda:
         "../envs/piecemeal.yaml"
     params:
-        given=lambda wc: parameters.metrics(planner(), plan(wc.scale)),
+        given=lambda wc: parameters().metrics(planner(), plan(wc.scale)),
         runs=lambda wc: f"results/{wc.scale}/runs",
     script:
         "../workflow/scripts/metrics.py"

@@ -26,7 +26,7 @@ LAYERS = [
         *("run_files", "slice_sums", "validation"),
     },
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "site"}
-    | {"table_specs"},
+    | {"plan_file", "table_specs"},
     {
         "ambiguity",
         "annotation_specs",
@@ -40,7 +40,7 @@ LAYERS = [
     {"config"},
     {"datasets", "evaluation", "methods", "plan_data"},
     {"plan"},
-    {"estimates", "plan_file"},
+    {"estimates"},
     {"training"},
     {"inference"},
     {"publishing", "scoring", "status"},

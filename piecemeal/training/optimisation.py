@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -22,13 +23,25 @@ def build_optimiser(
     """
     shared = {"lr": settings["learning_rate"], "weight_decay": settings["weight_decay"]}
     if settings["name"] == "rmsprop":
-        return torch.optim.RMSprop(parameters, momentum=settings["momentum"], **shared)
+        kind = _without_compiler(torch.optim.RMSprop)
+        return kind(parameters, momentum=settings["momentum"], **shared)
     shared["fused"] = all_used or settings["name"] != "sgd"
     if settings["name"] == "sgd":
         momentum = {key: settings[key] for key in ("momentum", "nesterov")}
-        return torch.optim.SGD(parameters, **momentum, **shared)
+        return _without_compiler(torch.optim.SGD)(parameters, **momentum, **shared)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    return kinds[settings["name"]](parameters, **shared)
+    return _without_compiler(kinds[settings["name"]])(parameters, **shared)
+
+
+def _without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimiser, its methods freed of what guards them from being compiled themselves.
+
+    Those guards import torch's compiler, over a second a run, and nobody compiles these methods.
+    """
+    names = ("add_param_group", "zero_grad", "step", "state_dict", "load_state_dict")
+    methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    methods["step"] = torch.no_grad()(methods["step"])
+    return type(kind.__name__, (kind,), methods)
 
 
 def learning_rate(step: int, optimiser: dict[str, Any], plan: dict[str, Any]) -> float:

@@ -136,3 +136,32 @@ def test_a_parameter_may_be_left_out_of_the_first_steps(name):
     assert weights[0].item() < weights[1].item() == 1.0
     stepper.step(2 * weights[0].sum() + 2 * weights[1].sum())
     assert weights[1].item() < 1.0
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("all_used", [True, False])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_steps_are_those_of_torch_to_the_bit(name, all_used, precision):
+    """Also after the state went to a second optimiser, as from a checkpoint."""
+    options = {"lr": 0.1, "weight_decay": 0.01}
+    if name in ("sgd", "rmsprop"):
+        options["momentum"] = 0.9
+    if name != "rmsprop":
+        options["fused"] = all_used or name != "sgd"
+    kinds = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
+    settings = COMMON | {"name": name, "momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
+    start = torch.linspace(-1, 1, 7)
+    theirs, ours = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    device = torch.device("cpu")
+    steppers = [
+        Stepper(getattr(torch.optim, kinds[name])([theirs], **options), precision, device, None),
+        Stepper(build_optimiser([ours], settings, all_used), precision, device, None),
+    ]
+    for step in range(6):
+        for weight, stepper in zip((theirs, ours), steppers, strict=True):
+            stepper.step((weight - step).square().sum())
+        assert torch.equal(theirs, ours)
+        state = copy.deepcopy(steppers[1].state())
+        steppers[1] = Stepper(build_optimiser([ours], settings, all_used), precision, device, None)
+        steppers[1].restore(state)
+    assert not torch.equal(ours, start)

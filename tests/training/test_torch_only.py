@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,8 +183,12 @@ def job(cohort, settings, tmp_path) -> Path:
 
 
 def test_a_run_is_trained_and_predicts(python, job, cohort):
-    status, said = python("-m", "piecemeal.training", str(job))
+    status, said = python("-X", "importtime", "-m", "piecemeal.training", str(job))
     assert status == 0, said
+    modules = re.findall(r"^import time:.*\| +(\S+)$", said, re.MULTILINE)
+    assert "torch.optim" in modules
+    # The compiler takes longer to import than torch itself.
+    assert not {"torch._dynamo", "torch._inductor"} & set(modules)
     record = json.loads((job.parent / "run.json").read_text())
     assert (record["steps"], record["stopped"]) == (STEPS, "steps")
     weights = torch.load(job.parent / "weights.pt", weights_only=True)
