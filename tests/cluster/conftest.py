@@ -12,7 +12,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 
-from projects import COHORTS, COMPARED, LEFT_OUT, LONG, SITE, Project, Run
+from projects import COHORTS, COMPARED, LONG, SITE, TOO_LITTLE, Project, Run
 from toy_slurm import ToySlurm, UnavailableError
 
 
@@ -30,11 +30,12 @@ def slurm(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def project_of(copy_checkout):
-    """Makes a fresh copy that reproduces papers and knows this cluster."""
+    """Makes a fresh copy that knows this cluster; some rules may be given other resources."""
 
-    def make(target: Path, papers: list[str]) -> Project:
-        copy_checkout(target, papers=papers)
-        (target / "config/site.yaml").write_text(yaml.safe_dump(SITE, sort_keys=False))
+    def make(target: Path, resources: dict | None = None, **changes) -> Project:
+        copy_checkout(target, **changes)
+        site = SITE | {"resources": SITE["resources"] | (resources or {})}
+        (target / "config/site.yaml").write_text(yaml.safe_dump(site, sort_keys=False))
         return Project(target)
 
     return make
@@ -50,7 +51,7 @@ def uninterrupted(project_of, tmp_path_factory):
             scale["cohorts"][name]["training"] = LONG | how
 
     folder = tmp_path_factory.mktemp("cluster") / "uninterrupted"
-    with project_of(folder, ["kemnitz2018"]) as project:
+    with project_of(folder, TOO_LITTLE, papers=["kemnitz2018"]) as project:
         project.edit_yaml("config/scales/smoke.yaml", longer)
         project.finish(project.start("--cores", "2", "data"))
         runs = [project.run(name).weights for name in COMPARED]
@@ -92,18 +93,8 @@ def same_weights(uninterrupted):
 
 @pytest.fixture(scope="session")
 def published(slurm, project_of, tmp_path_factory):
-    """A project made from data to report by one command: slices of one cohort, volumes of another.
-
-    Two arms on slices and one on volumes, as whole papers would take too long here.
-    """
-    folder = tmp_path_factory.mktemp("cluster") / "published"
-
-    def fewer(scale):
-        scale["cohorts"] = {
-            name: scale["cohorts"][name] | {"leave_out": arms} for name, arms in LEFT_OUT.items()
-        }
-
-    with project_of(folder, ["kemnitz2018", "li2023"]) as project:
-        project.edit_yaml("config/scales/smoke.yaml", fewer)
-        project.finish(project.on_slurm("--jobs", "3"))
+    """The whole smoke scale, made from data to report by one command."""
+    with project_of(tmp_path_factory.mktemp("cluster") / "published") as project:
+        # So many that the nodes are busy until Snakemake asks after the jobs again.
+        project.finish(project.on_slurm("--jobs", "24"), seconds=3600)
         yield project

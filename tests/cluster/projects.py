@@ -15,7 +15,7 @@ from toy_slurm import ToySlurm
 BIN = Path(sys.executable).parent
 PATIENCE_SECONDS = 900
 
-# Memory and cores that a small machine has. A run named in `little` gets too little at first.
+# Memory and cores that a small machine has.
 SITE = {
     "cpu": {"partition": "cpu"},
     "gpu": {"partition": "gpu", "model": "toy"},
@@ -23,23 +23,17 @@ SITE = {
     "retries": 2,
     "threads": {"prepare": 1, "quality": 1, "train": 1, "score": 1},
     "resources": {
-        **{rule: {"mem_mb": 2000} for rule in ("prepare", "annotate", "quality", "gallery")},
-        "train": {"mem_mb": "250 if attempt == 1 and wildcards.method == 'oracle' else 2000"},
-        "score": {"mem_mb": 2000},
+        rule: {"mem_mb": 2000}
+        for rule in ("prepare", "annotate", "quality", "gallery", "train", "score")
     },
 }
+# Some runs get too little at first.
+TOO_LITTLE = {"train": {"mem_mb": "250 if attempt == 1 and wildcards.method == 'oracle' else 2000"}}
 # Long enough to be caught at work. Where nothing is saved in between, only a signal saves.
 LONG = {"steps": 60, "validate_every": 30, "precision": "float32"}
 COHORTS = {
     "cardiac": {"checkpoint_seconds": 0},
     "thigh": {"checkpoint_seconds": 3600},
-}
-LEFT_OUT = {
-    "cardiac": ["xent-lb", "naive", "background", "oracle"],
-    "liver_kidney_spleen": [
-        *("kiu-net", "dodnet", "pipo-fan", "unimos-as-released", "unimos-unweighted"),
-        *("background", "oracle"),
-    ],
 }
 COMPARED = (
     *("cardiac/half_merged/slac", "cardiac/half_merged/naive_masking"),
@@ -84,13 +78,16 @@ class Project:
     def said(self) -> str:
         return (self.folder / "snakemake.log").read_text()
 
-    def finish(self, running: subprocess.Popen) -> None:
-        assert running.wait(PATIENCE_SECONDS) == 0, self.said()[-4000:]
+    def finish(self, running: subprocess.Popen, seconds: float = PATIENCE_SECONDS) -> None:
+        assert running.wait(seconds) == 0, self.said()[-4000:]
+
+    def plan(self) -> dict:
+        """What the jobs read: the units of each stage."""
+        return json.loads((self.folder / "results/smoke/plan.json").read_text())
 
     def run(self, name: str) -> "Run":
         """The planned run `cohort/annotation/method`."""
-        plan = json.loads((self.folder / "results/smoke/plan.json").read_text())
-        (key,) = (key for key in plan["runs"] if key.startswith(f"{name}/seed0-"))
+        (key,) = (key for key in self.plan()["runs"] if key.startswith(f"{name}/seed0-"))
         return Run(self.folder, key)
 
     def __enter__(self) -> "Project":

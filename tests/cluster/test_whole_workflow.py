@@ -1,4 +1,4 @@
-"""From the data to the report through `snakemake --profile slurm`: slices and volumes."""
+"""The smoke scale from the data to the report through `snakemake --profile slurm`."""
 
 import re
 from collections import Counter
@@ -17,14 +17,21 @@ def test_the_report_is_made(published):
     assert (published.folder / "results/smoke/report.html").is_file()
 
 
-def test_every_job_is_submitted_once_and_what_needs_the_network_or_a_moment_is_not(jobs):
-    # Two cohorts with three annotations, three arms.
+def test_nothing_is_left_to_do(published):
+    again = published.start("--profile", "slurm", "--dry-run")
+    published.finish(again)
+    assert "Nothing to be done" in published.said()
+
+
+def test_every_job_is_submitted_once_and_what_needs_the_network_or_a_moment_is_not(jobs, published):
+    plan = published.plan()
+    cohorts = len(plan["prepared"])
     assert Counter(rules for rules, _ in jobs) == {
-        "prepare": 2,
-        "annotate": 3,
-        "quality": 2,
+        "prepare": cohorts,
+        "annotate": len(plan["annotated"]),
+        "quality": cohorts,
         "gallery": 1,
-        "score_train": 3,
+        "score_train": len(plan["runs"]),
     }
 
 
