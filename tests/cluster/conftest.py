@@ -3,6 +3,7 @@
 Not among the plain tests: `make test-cluster`.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 
-from projects import COHORTS, COMPARED, LONG, SITE, TOO_LITTLE, Project, Run
+from projects import COHORTS, COMPARED, FEW_AT_A_TIME, LONG, SITE, TOO_LITTLE, Project, Run
 from toy_slurm import ToySlurm, UnavailableError
 
 
@@ -93,8 +94,12 @@ def same_weights(uninterrupted):
 
 @pytest.fixture(scope="session")
 def published(slurm, project_of, tmp_path_factory):
-    """The whole smoke scale, made from data to report by one command."""
-    with project_of(tmp_path_factory.mktemp("cluster") / "published") as project:
-        # So many that the nodes are busy until Snakemake asks after the jobs again.
+    """The whole smoke scale, made from data to report by one command.
+
+    In the folder PIECEMEAL_SMOKE, if that is set, where the other tests find it (see .ci/run).
+    """
+    folder = os.environ.get("PIECEMEAL_SMOKE") or tmp_path_factory.mktemp("cluster") / "published"
+    with project_of(Path(folder), FEW_AT_A_TIME) as project:
+        # So many in the queue that the nodes are busy until Snakemake asks after the jobs again.
         project.finish(project.on_slurm("--jobs", "24"), seconds=3600)
         yield project

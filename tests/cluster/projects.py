@@ -27,6 +27,8 @@ SITE = {
         for rule in ("prepare", "annotate", "quality", "gallery", "train", "score")
     },
 }
+# Three jobs fit into the memory of a node: more of them would only be in each other's way.
+FEW_AT_A_TIME = {rule: {"mem_mb": 10_000} for rule in SITE["resources"]}
 # Some runs get too little at first.
 TOO_LITTLE = {"train": {"mem_mb": "250 if attempt == 1 and wildcards.method == 'oracle' else 2000"}}
 # Long enough to be caught at work. Where nothing is saved in between, only a signal saves.
