@@ -90,6 +90,8 @@ def completed(grid: pd.DataFrame, cases: pd.Index, seeds: pd.Index) -> pd.DataFr
 
     A seed that a case lacks takes the case's mean, and a case that is not there the mean of all.
     """
+    if grid.index.equals(cases) and grid.columns.equals(seeds) and grid.notna().to_numpy().all():
+        return grid
     of_case = grid.mean(axis=1).reindex(cases)
     wide = grid.reindex(index=cases, columns=seeds)
     return wide.T.fillna(of_case).T.fillna(of_case.mean())

@@ -16,6 +16,7 @@ slices only one mask has is said beside the number, by every convention.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
@@ -107,11 +108,12 @@ def in_words(rows: pd.DataFrame, left: int, score: str) -> str:
     rows: the scores of one arm in one column; left: the number of cases in the mean. A case counts
     as missed if any seed missed the structure, or one of several that the column is the mean of.
     """
-    cases = len(rows[CASE].drop_duplicates())
     found = rows["status"].eq("ok")
     words = rows["status"].mask(found & lost(rows, score), NO_SLICE)
-    losses = {word: len(rows.loc[words == word, CASE].drop_duplicates()) for word in LOSSES}
-    said = [f"{number} of {cases} {word}" for word, number in losses.items() if number]
+    scans = list(zip(*(rows[name] for name in CASE), strict=True))
+    cases = len(set(scans))
+    losses = Counter(word for word, _ in set(zip(words, scans, strict=True)))
+    said = [f"{losses[word]} of {cases} {word}" for word in LOSSES if losses[word]]
     if left < cases:
         said.append(f"mean of {left} of {cases} cases" if left else "no case left")
     return ", ".join(said) or "ok"

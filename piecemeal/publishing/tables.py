@@ -215,6 +215,7 @@ def _measured(table: Table, half: Half, scores: pd.DataFrame) -> _Measured:
     ways = [(metric, way) for metric in table.metrics for way in conventions(metric, table.misses)]
     for column in half.columns:
         rows, asked = in_column(scores, column), set(_asked(scores, column)["arm"])
+        of_arm = dict(list(rows.groupby("arm")))
         for metric, way in ways:
             grids = grids_of(rows, metric, way.counts, table.compared)
             found[column.name, way.name, metric.unit] = cells = {}
@@ -223,8 +224,7 @@ def _measured(table: Table, half: Half, scores: pd.DataFrame) -> _Measured:
                 none = arm in asked or not asked
                 cells[arm] = Cell("no case has it" if none else NOT_ITS_TASK)
                 if arm in grids:
-                    own = rows[rows["arm"] == arm]
-                    cells[arm] = column_cell(own, grids[arm], metric, table.spread)
+                    cells[arm] = column_cell(of_arm[arm], grids[arm], metric, table.spread)
     if half.average is None:
         return found
     for metric, way in ways:

@@ -150,6 +150,28 @@ def test_code_that_is_declared_equivalent_reruns_no_training(finished_copy):
     assert jobs["report"] == 1  # which says so
 
 
+def test_a_job_of_a_cluster_imports_nothing_that_makes_plans(finished_copy, tmp_path):
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name in ('piecemeal.plan', 'piecemeal.config'):\n"
+        "            raise ImportError(f'{name} is imported')\n"
+        "sys.meta_path.insert(0, Refuse)\n"
+    )
+    run = finished_copy.folder / "results/smoke/runs/cardiac/half_merged/slac"
+    (weights,) = run.glob("*/weights.pt")
+    weights.unlink()
+    seed, hash_ = weights.parent.name.removeprefix("seed").split("-")
+    wildcards = f"scale=smoke,cohort=cardiac,annotation=half_merged,method=slac,seed={seed}"
+    job = ("--target-jobs", f"train:{wildcards},hash={hash_}", "--allowed-rules", "train")
+    as_submitted = ("--mode", "remote", "--executor", "local", "--force", "--nolock", "--no-hooks")
+    finished_copy.snakemake(*as_submitted, "--cores", "1", *job, PYTHONPATH=str(blocked))
+    assert weights.exists()
+
+
 def test_a_training_that_is_forced_is_scored_again(finished_copy):
     (found,) = finished_copy.folder.glob("results/smoke/runs/cardiac/half_merged/slac/*/scores.csv")
     scores = str(found.relative_to(finished_copy.folder))
