@@ -179,39 +179,49 @@ def test_a_training_that_is_forced_is_scored_again(finished_copy):
     assert re.findall(r"^rule (\w+):", output, re.M) == ["train", "score"]
 
 
-class TestForcedWithoutData:
-    """A run whose data are not there, as after `make restore` of data that may not be shared."""
+@pytest.fixture(scope="module")
+def bare(finished, tmp_path_factory):
+    """Results without their data, as after `make restore` of data that may not be shared."""
+    target = tmp_path_factory.mktemp("bare") / "project"
+    ignored = shutil.ignore_patterns("data", "logs", "benchmarks", "predictions*")
+    shutil.copytree(finished.folder, target, symlinks=True, ignore=ignored)
+    return type(finished)(target)
 
-    @pytest.fixture(scope="class")
-    def bare(self, finished, tmp_path_factory):
-        target = tmp_path_factory.mktemp("bare") / "project"
-        ignored = shutil.ignore_patterns("data", "logs", "benchmarks", "predictions*")
-        shutil.copytree(finished.folder, target, symlinks=True, ignore=ignored)
-        return type(finished)(target)
 
-    @pytest.fixture(scope="class")
-    def run(self, bare):
-        (found,) = bare.folder.glob("results/smoke/runs/cardiac/half_merged/slac/*/scores.csv")
-        return str(found.parent.relative_to(bare.folder))
+@pytest.fixture(scope="module")
+def lone_run(bare):
+    """The folder of one run there."""
+    (found,) = bare.folder.glob("results/smoke/runs/cardiac/half_merged/slac/*/scores.csv")
+    return str(found.parent.relative_to(bare.folder))
 
-    def test_is_left_alone_unless_forced(self, bare, run):
-        assert bare.planned_jobs(f"{run}/scores.csv") == {}
 
-    @pytest.mark.parametrize(
-        ("forced", "expected"),
-        [
-            (["--forcerun", "train"], {"annotate", "train", "score"}),
-            (["--forcerun", "{run}/weights.pt"], {"annotate", "train", "score"}),
-            (["--forcerun", "score"], {"score"}),
-            (["--force"], {"score"}),
-            (["--forceall"], {"annotate", "train", "score"}),
-        ],
-    )
-    def test_has_its_data_made_first(self, bare, run, forced, expected):
-        forced = [word.format(run=run) for word in forced]
-        _, output = bare.snakemake("-n", "--quiet", "rules", *forced, "--", f"{run}/scores.csv")
-        jobs = set(re.findall(r"^(\w+) +\d+$", output, re.M)) - {"total"}
-        assert jobs == expected | {"fetch", "prepare"}
+def test_a_run_without_its_data_is_left_alone_unless_forced(bare, lone_run):
+    assert bare.planned_jobs(f"{lone_run}/scores.csv") == {}
+
+
+@pytest.mark.parametrize(
+    ("forced", "expected"),
+    [
+        (["--forcerun", "train"], {"annotate", "train", "score"}),
+        (["--forcerun", "{run}/weights.pt"], {"annotate", "train", "score"}),
+        (["--forcerun", "score"], {"score"}),
+        (["--force"], {"score"}),
+        (["--forceall"], {"annotate", "train", "score"}),
+    ],
+)
+def test_a_forced_run_without_its_data_has_them_made_first(bare, lone_run, forced, expected):
+    forced = [word.format(run=lone_run) for word in forced]
+    _, output = bare.snakemake("-n", "--quiet", "rules", *forced, "--", f"{lone_run}/scores.csv")
+    jobs = set(re.findall(r"^(\w+) +\d+$", output, re.M)) - {"total"}
+    assert jobs == expected | {"fetch", "prepare"}
+
+
+def test_a_run_whose_weights_are_gone_has_its_data_made_first(bare, lone_run):
+    weights = bare.folder / lone_run / "weights.pt"
+    elsewhere = weights.rename(weights.with_suffix(".away"))
+    jobs = bare.planned_jobs(f"{lone_run}/weights.pt", f"{lone_run}/scores.csv")
+    elsewhere.rename(weights)
+    assert jobs.keys() - {"total"} == {"fetch", "prepare", "annotate", "train", "score"}
 
 
 def test_a_hash_that_the_configuration_does_not_ask_for_is_refused(project):
