@@ -158,9 +158,12 @@ def case_scores(
         for first in range(0, len(names), _ACROSS)
     ]
     colour = list(style.colours(list(arms)).values())
+    labels = [style.wrapped(label, 9) for label in arms.values()]
+    letters = max(len(line) for label in labels for line in label.splitlines())
+    width = max(2.0, len(labels) * (0.1 + 0.08 * letters))  # inches; room for every label
     with style.look():
         across = max(len(names) for _, names in lines)
-        figure, grid = style.panels(len(lines), across, 2.0, 1.7, share=False)
+        figure, grid = style.panels(len(lines), across, width, 1.7, share=False)
         for panels, (setting, names) in zip(grid, lines, strict=True):
             for axes in panels[len(names) :]:
                 axes.set_visible(False)
@@ -168,7 +171,7 @@ def case_scores(
                 of_panel = (values["setting"] == setting) & (values["column"] == name)
                 table = values[of_panel].pivot(index="case", columns="arm", values="value")
                 _paired(axes, table.reindex(columns=list(arms)), colour)
-                axes.set_xticks(range(len(arms)), list(arms.values()))
+                axes.set_xticks(range(len(arms)), labels)
                 axes.set_title(name, fontweight="bold")
                 axes.grid(axis="y")
             panels[0].set_ylabel(f"{setting}\n{label}")

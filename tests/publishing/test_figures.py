@@ -1,4 +1,5 @@
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -110,6 +111,20 @@ def test_panels_wrap_after_four(table, scores):
     figure = figures.case_scores(many, ARMS, "Dice")
     assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == names
     assert len({axes.get_subplotspec().rowspan.start for axes in figure.axes}) == 2
+
+
+@pytest.mark.parametrize(
+    "labels", [["LB", "naive", "SLAC", "UB"], ["sagittal 20 %", "100 %", "CLIP-driven (rand)"] * 2]
+)
+def test_labels_of_arms_do_not_run_into_each_other(table, scores, labels):
+    values = case_values(column_grids(table, "DSC", scores))
+    arms = {f"arm {i}": label for i, label in enumerate(labels)}
+    figure = figures.case_scores(values, ARMS | arms, "Dice")
+    with style.look():
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+            assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
 
 
 def test_same_input_same_bytes(table, scores, histories, tmp_path):
