@@ -129,8 +129,9 @@ def named(metric: Metric) -> str:
 
 
 def wrapped(text: str, letters: int = 22) -> str:
-    """Lines of at most so many letters, but for words that are longer."""
-    return textwrap.fill(text, letters, break_long_words=False)
+    """Lines of at most so many letters, but for words that are longer; no number without its %."""
+    unbroken = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    return textwrap.fill(unbroken, letters, break_long_words=False)
 
 
 def task_title(task: str) -> str:
