@@ -71,11 +71,11 @@ def finished(copy_checkout, tmp_path_factory) -> Project:
     """A copy in which the default target has been made; tests must leave it as it is.
 
     It takes minutes, so all workers of pytest-xdist share one: the first to ask for it makes it,
-    unless the tests on a cluster have left it in the folder PIECEMEAL_SMOKE.
+    unless the tests on a cluster of this very checkout have left it in the folder PIECEMEAL_SMOKE.
     """
-    there = Path(os.environ.get("PIECEMEAL_SMOKE") or "nowhere")
-    if (there / "results/smoke/report.html").exists():
-        return Project(there)
+    left = os.environ.get("PIECEMEAL_SMOKE")
+    if left and Path(left, "results/smoke/report.html").exists():
+        return Project(Path(left))
     place = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = place.parent
