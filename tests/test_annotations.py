@@ -14,7 +14,7 @@ from piecemeal.annotations import (
     unlabelled,
 )
 from piecemeal.errors import InputError
-from piecemeal.labelsets import is_complete, validate
+from piecemeal.labelsets import carries_information, is_complete, validate
 
 LABELS = np.array([[0, 1, 2], [3, 3, 0]])
 
@@ -329,14 +329,20 @@ def test_slices_need_room_for_a_set_of_their_own():
 def test_what_was_never_asked_for_may_be_wherever_the_labels_say_background():
     # Two structures were drawn, the third was not asked for.
     said = as_declared(complete(np.array([0, 1, 2]), 4), [1, 2])
-    assert members(said) == [[0, 3], [1], [2], [3]]
+    assert members(said) == [[0, 3], [1], [2], []]
     sparse = as_declared(sparse_slices(np.array([[0, 1], [0, 1]]), [0], classes=4), [1])
-    assert members(sparse) == [[0, 2, 3], [1], [2], [3], [0, 1, 2, 3]]
+    assert members(sparse) == [[0, 2, 3], [1], [], [], [0, 1, 2, 3]]
+
+
+def test_of_a_scan_that_was_asked_for_nothing_nothing_is_known():
+    said = as_declared(complete(np.zeros((2, 2), int), 4), [])
+    assert members(said) == [[0, 1, 2, 3], [], [], []]
+    assert not carries_information(said.sets).any()
 
 
 def test_a_super_label_with_the_background_in_it_widens_too():
     said = as_declared(super_label(LABELS, [0, 1], 4), [1, 2])
-    assert members(said) == [[2], [3], [0, 1, 3]]
+    assert members(said) == [[2], [], [0, 1, 3]]
 
 
 def test_a_scan_with_everything_declared_is_left_as_it_is():
@@ -353,7 +359,7 @@ def test_unknown_declared_classes_are_refused():
 def test_declaring_less_never_rules_the_truth_out(simulation, declared):
     annotation, labels = simulation
     classes = annotation.sets.shape[1]
-    declared = {c for c in declared if c < classes}
+    declared = {c for c in declared if c < classes} | set(np.unique(labels).tolist()) - {0}
     said = as_declared(annotation, declared)
     validate(said)
     # What nobody asked for is background in the labels, whatever is there.
@@ -361,4 +367,6 @@ def test_declaring_less_never_rules_the_truth_out(simulation, declared):
     assert allows_truth(said, labels)
     if classes - 1 not in declared:
         assert allows_truth(said, truths[1])
-    assert (said.sets >= annotation.sets).all()
+    asked = annotation.sets[:, [0, *declared]].any(axis=1)
+    assert (said.sets[asked] >= annotation.sets[asked]).all()
+    assert not said.sets[~asked].any()

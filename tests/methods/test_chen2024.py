@@ -3,11 +3,13 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from piecemeal import methods, networks
 from piecemeal.ambiguity import ambiguity_terms
+from piecemeal.annotations import as_declared, complete
 from piecemeal.errors import InputError
 from piecemeal.losses import entropy, focal_marginal_cross_entropy, marginal_dice
 from piecemeal.methods.dodnet_classes import draw_tasks
@@ -287,11 +289,41 @@ def test_comparisons_on_their_network(name):
     assert found[0].shape == (1, 4, 32, 32, 32)
 
 
+# ---- scans of which nobody drew anything ----
+
+
+@pytest.fixture
+def found_empty():
+    """The tables of a scan without a structure, where only what it shows counts as asked for."""
+    said = as_declared(complete(np.zeros((3, 3), int), 4), [])
+    return torch.from_numpy(said.sets)[None]
+
+
+def test_a_scan_that_shows_no_structure_is_learned_by_its_entropy_alone(found_empty):
+    logits, codes = torch.randn(1, 4, 3, 3), torch.zeros(1, 3, 3, dtype=torch.uint8)
+    terms = ambiguity_terms(logits, codes, found_empty)
+    assert (terms.cross_entropy, terms.dice) == (0, 0)
+    torch.testing.assert_close(terms.entropy, entropy(logits, codes, found_empty)[None])
+    expected = 3 * entropy(logits, codes, found_empty)
+    torch.testing.assert_close(step(self_disambiguation(), logits, codes, found_empty), expected)
+
+
+@pytest.mark.parametrize("name", ["clip_driven", "dodnet_classes"])
+def test_a_scan_that_shows_no_structure_teaches_none(found_empty, name):
+    method = methods.load(name, 4)
+    codes = torch.zeros(2, 3, 3, dtype=torch.uint8)
+    codes[0, 0] = 1
+    sets = torch.cat([tables(COMPLETE), found_empty])
+    logits = torch.randn(2, 3, 3, 3)
+    alone = method.loss(logits[:1], codes[:1], sets[:1])
+    torch.testing.assert_close(method.loss(logits, codes, sets), alone)
+
+
 # ---- settings ----
 
 
 def test_every_arm_has_the_published_settings():
-    assert len(ENTRIES) == 15
+    assert len(ENTRIES) == 16
     for name, entry in ENTRIES.items():
         optimiser = entry.optimiser
         assert (optimiser.name, optimiser.learning_rate, optimiser.weight_decay) == (
@@ -302,11 +334,14 @@ def test_every_arm_has_the_published_settings():
         side = 96 if name.endswith("swin_unetr") else 112
         assert entry.input.size == (side,) * 3
         assert (entry.inference.overlap, entry.inference.weights) == (0.5, "uniform")
-        assert entry.sampler.name == "cases" or entry.sampler.background
+        told = name in ("dodnet_classes", "clip_driven")  # of a structure, never of none
+        assert entry.sampler.name == "cases" or entry.sampler.background != told
         rotation, scaling = entry.augmentation.rotation, entry.augmentation.scaling
         assert rotation.degrees == (-15, 15)
         assert scaling.factor == (0.9, 1.1)
-        in_slices = name.rsplit("_", 1)[1] in ("axial", "coronal", "sagittal")
+        in_slices = {"axial", "coronal", "sagittal"} & set(name.split("_")) != set()
+        skips = in_slices and not name.endswith("_declared")
+        assert (entry.options.get("empty_slices", "used") == "skipped") == skips
         in_slices &= "hybrid" not in name
         assert (rotation.tilt_degrees is None) == (not scaling.through_plane) == in_slices
         assert ("hybrid" in name) == (entry.sampler.name == "hybrid")
