@@ -175,6 +175,11 @@ class CohortConfig(Strict):
         min_length=1, description="modality -> normalisation of a volume"
     )
     split: SplitConfig
+    selection: Literal["loss", "dice"] = Field(
+        "loss",
+        description="what the validation split chooses the weights of every run by: the arm's own "
+        "loss on what it is annotated with, or the mean Dice of the structures on its full labels",
+    )
     annotations: dict[Name, AnnotationConfig]
     scoring: ScoringConfig = ScoringConfig()
 

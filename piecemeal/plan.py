@@ -115,6 +115,7 @@ class Planner(DataPlanner):
             "batch_size": method.batch_size and (change.training.batch_size or method.batch_size),
             "input": given,
             "sampler": method.sampler.model_dump(),
+            "selection": cohort.selection,
             "augmentation": method.augmentation.model_dump() if method.augmentation else {},
             # How often it is saved decides how much a kill costs, not the result.
             "training": {k: v for k, v in training.items() if k != "checkpoint_seconds"},

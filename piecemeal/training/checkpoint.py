@@ -30,7 +30,7 @@ FRESH: dict[str, Any] = {
     "training_seconds": 0.0,
     "training_samples": 0,
     "batch_size": 0,
-    "best_loss": math.inf,
+    "best": math.inf,  # of what weights are chosen by; lower is better
     "best_step": None,
     "best_weights": {},
     "since_best": 0,

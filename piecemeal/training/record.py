@@ -39,6 +39,7 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         minutes = minutes_per_epoch(
             state["training_seconds"], state["step"], state["training_samples"], state["batch_size"]
         )
+    kept = next((row for row in state["history"] if row["step"] == state["best_step"]), None)
     return {
         **{k: s[k] for k in ("scale", "cohort", "annotation", "method", "seed", "hash")},
         **run.code_state,
@@ -69,7 +70,9 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         "steps": state["step"],
         "stopped": state["stopped"],
         "best_step": state["best_step"],
-        "best_validation_loss": state["best_loss"] if state["best_step"] else None,
+        "selected_by": run.settings.get("selection", "loss"),
+        "best_validation_loss": kept and kept["validation_loss"],
+        "best_validation_dice": kept and kept["validation_dice"],
         "resumed_at_steps": state["resumed_at"],
     }
 

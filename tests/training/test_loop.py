@@ -186,10 +186,20 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept(train, monkeypatch):
     training.run()
     # The first of two equal ones.
     assert training.state["best_step"] == 4
-    assert training.state["best_loss"] == 1.0
+    assert training.state["best"] == 1.0
     assert equal(weights_of(training), seen[4])
     assert not equal(weights_of(training), seen[10])
     assert [v for _, _, v in losses(training) if v is not None] == wanted
+
+
+def test_the_weights_of_the_highest_dice_are_kept_where_dice_selects(train, monkeypatch):
+    seen = iter([Watched(1.0, 0.2), Watched(2.0, 0.7), Watched(0.5, 0.7), Watched(math.nan, 0.9)])
+    training = train(training={"steps": 8, "validate_every": 2}, selection="dice")
+    monkeypatch.setattr(loop, "validate", lambda *_: next(seen))
+    training.run()
+    # The first of two equal ones; without a finite loss weights are broken.
+    assert training.state["best_step"] == 4
+    assert training.state["best"] == pytest.approx(0.3)
 
 
 def test_patience_stops(train, monkeypatch):
