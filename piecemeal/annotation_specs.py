@@ -72,12 +72,22 @@ Protocol = Annotated[
 ]
 
 
+class Dealt(Strict):
+    """Patients are dealt out to several protocols, one after the other, in a seeded order."""
+
+    seed: int = Field(description="of the order, which is drawn in each data set and part anew")
+    hands: dict[Name, Protocol] = Field(
+        min_length=2, description="name -> protocol of an equal share of the patients"
+    )
+
+
 class AnnotationConfig(Strict):
-    """What the annotators of the two halves of a cohort are taken to have said."""
+    """What the annotators of a cohort are taken to have said: of its two halves, or of each hand."""
 
     description: str = Field(description="one line for tables and report")
-    half1: Protocol | None = Field(description="protocol of the first half; null drops it")
-    half2: Protocol | None = Field(description="protocol of the second half; null drops it")
+    half1: Protocol | None = Field(None, description="protocol of the first half; null drops it")
+    half2: Protocol | None = Field(None, description="protocol of the second half; null drops it")
+    dealt: Dealt | None = Field(None, description="more than two protocols, instead of halves")
     datasets: dict[Name, Protocol] = Field(
         {}, description="data sets with a protocol of their own, in place of those of the halves"
     )
@@ -97,10 +107,19 @@ class AnnotationConfig(Strict):
         None, min_length=1, description="only scans of these tasks; null: of all of the cohort"
     )
 
+    @model_validator(mode="after")
+    def _halves_or_hands(self) -> AnnotationConfig:
+        given = {"half1", "half2"} & self.model_fields_set
+        if len(given) != (0 if self.dealt else 2):
+            raise ValueError("give `half1` and `half2` (null drops one), or `dealt` in their place")
+        return self
+
     @property
     def protocols(self) -> list[Protocol]:
-        """The protocol of each half that is not dropped, and of each data set with its own."""
-        return [p for p in (self.half1, self.half2, *self.datasets.values()) if p is not None]
+        """The protocol of each half that is not dropped, or hand, and of each data set's own."""
+        hands = self.dealt.hands.values() if self.dealt else ()
+        given = (self.half1, self.half2, *hands, *self.datasets.values())
+        return [protocol for protocol in given if protocol is not None]
 
 
 def with_ids(protocol: Any, ids: dict[str, int]) -> dict[str, Any] | None:

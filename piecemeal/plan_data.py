@@ -237,6 +237,9 @@ class DataPlanner:
             "tasks": annotation.tasks,
             "sources": annotation.sources,
         }
+        if dealt := annotation.dealt:
+            hands = {name: with_ids(hand, ids) for name, hand in dealt.hands.items()}
+            decides["dealt"] = {"seed": dealt.seed, "hands": hands}
         if cohort.overlapping:
             decides["bits"] = {t: [ids[name] for name in own] for t, own in cohort.tasks.items()}
         plan.annotated[key] = self._unit(decides, "workflow.scripts.annotate")

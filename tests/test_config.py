@@ -131,7 +131,18 @@ def test_unknown_nested_key_names_the_keys_of_its_level(method):
 def test_unknown_key_below_a_dictionary(cohort):
     cohort["annotations"]["complete"]["half3"] = None
     message = refused(cohort, CohortConfig, "key 'annotations.complete.half3'")
-    assert "allowed: datasets, description, half1, half2" in message
+    assert "allowed: datasets, dealt, description, half1, half2" in message
+
+
+def test_patients_are_dealt_out_or_come_in_halves(cohort):
+    annotation = cohort["annotations"]["complete"]
+    hands = {"all": {"kind": "complete"}, "none": {"kind": "unlabelled"}}
+    both = annotation | {"dealt": {"seed": 1, "hands": hands}}
+    refused(cohort | {"annotations": {"complete": both}}, CohortConfig, "half1", "dealt")
+    del both["half1"], both["half2"]
+    validate(cohort | {"annotations": {"complete": both}}, CohortConfig, "cohort.yaml")
+    del both["dealt"]
+    refused(cohort | {"annotations": {"complete": both}}, CohortConfig, "half1", "dealt")
 
 
 def test_wrong_type_names_what_was_given(method):

@@ -27,6 +27,7 @@ from piecemeal.datasets.annotators import (
     name_protocols,
 )
 from piecemeal.datasets.places import write_places
+from piecemeal.datasets.splits import shuffled
 from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
 from piecemeal.errors import InputError
 from piecemeal.labelsets import Annotation, carries_information
@@ -59,6 +60,7 @@ def annotate(
     bits: dict[str, list[int]] | None = None,
     own: dict[str, dict] | None = None,
     sources: list[str] | None = None,
+    dealt: dict | None = None,
 ) -> pd.DataFrame:
     """Annotate the training and validation cases of a prepared store; returns cases.csv.
 
@@ -74,14 +76,17 @@ def annotate(
     bit masks then, and each set holds all structures of a mask (`bitmasks.table`), not what a voxel
     may be one of. Its halves are `complete`, in a protocol of each task.
     own: data set -> its protocol, instead of those of the halves. sources: only the cases of these
-    data sets are annotated; None: all.
+    data sets are annotated; None: all. dealt: {"seed": ..., "hands": {name: protocol}} in place of
+    the halves: the patients of each data set, those that train and those that validate by
+    themselves, are dealt out to the hands one after the other, in the order of SHA-256("seed:case").
     Raises InputError on an unknown protocol, one of its settings missing or unknown, another one
     than `complete` with `bits`, or class ids out of range.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.csv").unlink(missing_ok=True)
     own = own or {}
-    protocols = {key: protocol for key, protocol in (halves | own).items() if protocol}
+    given = dealt["hands"] if dealt else halves
+    protocols = {key: protocol for key, protocol in (given | own).items() if protocol}
     names = name_protocols(protocols)
     if bits and set(names.values()) - {"complete"}:
         raise InputError(
@@ -89,7 +94,10 @@ def annotate(
             "`annotations` in config/cohorts"
         )
     cases = _of_training(prepared, tasks, sources)
-    keys = [row.dataset if row.dataset in own else row.half for row in cases.itertuples()]
+    parts = _hands(cases, dealt) if dealt else cases["half"]
+    keys = [
+        name if name in own else part for name, part in zip(cases["dataset"], parts, strict=True)
+    ]
     cases = cases.assign(key=keys)[np.array([key in protocols for key in keys], bool)]
     annotators = _Annotators(structures, known, bits)
     found: dict[str, list[str]] = {"undeclared": [], "protocol": [], "view": []}
@@ -161,6 +169,16 @@ def _of_training(
         if asked is not None:
             chosen &= cases[column].isin(asked)
     return cases[chosen]
+
+
+def _hands(cases: pd.DataFrame, dealt: dict) -> pd.Series:
+    """The hand of every row of `cases`, that of its patient."""
+    names, hands = list(dealt["hands"]), pd.Series("", cases.index)
+    for _, rows in cases.groupby(["dataset", "split"]):
+        order = shuffled(set(rows["case"]), dealt["seed"])
+        hand = {case: names[place % len(names)] for place, case in enumerate(order)}
+        hands[rows.index] = rows["case"].map(hand)
+    return hands
 
 
 def _others(drawn: list[int], structures: list[str]) -> list[str]:

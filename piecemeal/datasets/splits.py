@@ -56,7 +56,7 @@ def split_cases(
     Raises InputError if more patients are asked for than there are, or a count is negative.
     """
     sizes = {"test": test, "validation": validation, "train": train}
-    patients = _shuffled(set(cases), seed)
+    patients = shuffled(set(cases), seed)
     if min(sizes.values()) < 0:
         raise InputError(f"split: a count is negative: {sizes}; use 0 or more")
     if sum(sizes.values()) > len(patients):
@@ -76,7 +76,7 @@ def with_halves(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """
     half = {}
     for split in ("train", "validation"):
-        patients = _shuffled(table.case[table.split == split], seed)
+        patients = shuffled(table.case[table.split == split], seed)
         first = (len(patients) + 1) // 2
         half |= {case: 1 if place < first else 2 for place, case in enumerate(patients)}
     table = table[["case", "split"]].assign(half=table.case.map(half).astype("Int64"))
@@ -145,7 +145,7 @@ def carve_validation(table: pd.DataFrame, fraction: float, seed: int) -> pd.Data
     """
     if not 0 < fraction < 1:
         raise InputError(f"validation share {fraction}: expected a number between 0 and 1")
-    patients = _shuffled(table.case[table.split == "train"], seed)
+    patients = shuffled(table.case[table.split == "train"], seed)
     count = max(1, int(fraction * len(patients) + 0.5))
     if count >= len(patients):
         raise InputError(
@@ -203,7 +203,7 @@ def _lines(path: Path) -> list[list[str]]:
     return rows
 
 
-def _shuffled(cases: Iterable[str], seed: int) -> list[str]:
+def shuffled(cases: Iterable[str], seed: int) -> list[str]:
     """The cases in the order of SHA-256("seed:case")."""
     return sorted(cases, key=lambda case: (_hash(seed, case), case))
 

@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -86,6 +87,30 @@ def test_same_kind_in_two_variants(tmp_path, prepared):
     for row, _, sets in read(tmp_path / "a").values():
         assert row.protocol == f"partial_{row.half}"
         assert {row.half} in sets
+
+
+def test_patients_are_dealt_out_to_the_hands(tmp_path, prepared):
+    hands = {
+        "first": {"kind": "partial", "annotated": [1]},
+        "second": {"kind": "partial", "annotated": [2]},
+        "nothing": {"kind": "unlabelled"},
+    }
+    annotate(tmp_path / "a", prepared, NAMES, {}, dealt={"seed": 7, "hands": hands})
+    scans = read(tmp_path / "a")
+    for split in ("train", "validation"):
+        of_case = {row.case: row.protocol for row, _, _ in scans.values() if row.split == split}
+        order = sorted(of_case, key=lambda case: sha256(f"7:{case}".encode()).hexdigest())
+        names = ["partial_first", "partial_second", "unlabelled"]
+        assert [of_case[case] for case in order] == [names[k % 3] for k in range(len(order))]
+    for row, _, sets in scans.values():
+        drawn = {"partial_first": [{0, 2, 3}, {1}], "partial_second": [{0, 1, 3}, {2}]}
+        assert sets == drawn.get(row.protocol, [{0, 1, 2, 3}])
+
+
+def test_a_data_set_with_a_protocol_of_its_own_is_not_dealt_out(tmp_path, prepared):
+    dealt = {"seed": 7, "hands": {"one": COMPLETE, "other": MERGED}}
+    annotate(tmp_path / "a", prepared, NAMES, {}, own={"acdc": SPARSE}, dealt=dealt)
+    assert {row.protocol for row, _, _ in read(tmp_path / "a").values()} == {"sparse_slices"}
 
 
 def test_sparse_slices_differ_between_scans_not_between_times(tmp_path, prepared):

@@ -1,4 +1,4 @@
-"""Simulate what the annotators of a cohort said: of its two halves, or of its data sets."""
+"""Simulate what the annotators of a cohort said: of its halves or hands, or of its data sets."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ def main(job) -> None:
         settings.get("bits"),
         settings["own"],
         settings["sources"],
+        settings.get("dealt"),
     )
 
 
