@@ -8,15 +8,15 @@ all samples of a batch, the background left out, and every level of the decoder 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from piecemeal.errors import InputError
-from piecemeal.methods._base import Method
 from piecemeal.methods._heads import Head, head_of
+from piecemeal.methods._levels import OnLevels, codes_at, level_weights
 from piecemeal.methods._tasks import answerable, at, of_cohort
 
 SMOOTH = 1e-5  # in numerator and denominator
@@ -100,25 +100,6 @@ def _in_channels(table: Tensor, codes: Tensor) -> Tensor:
     return table.transpose(1, 2).gather(2, rows).unflatten(2, codes.shape[1:])
 
 
-def at_level(targets: Targets, space: Sequence[int]) -> Targets:
-    """The same of the voxels in the middle of those of a coarser grid."""
-    codes = targets.codes
-    for axis, (have, want) in enumerate(zip(codes.shape[1:], space, strict=True), start=1):
-        if have != want:
-            middles = (2 * torch.arange(want, device=codes.device) + 1) * have // (2 * want)
-            codes = codes.index_select(axis, middles)
-    return targets._replace(codes=codes)
-
-
-def level_weights(levels: int) -> list[float]:
-    """Weights of the levels from fine to coarse: 1/2^k, the coarsest 0 beside others, sum 1.
-
-    It is not left out, so that every head has a gradient.
-    """
-    weights = [0.0 if 0 < k == levels - 1 else 0.5**k for k in range(levels)]
-    return [weight / sum(weights) for weight in weights]
-
-
 def pyramid_dice(
     levels: Sequence[Tensor], targets: Targets, smooth: float = SMOOTH, head: Head = SOFTMAX
 ) -> Tensor:
@@ -129,15 +110,19 @@ def pyramid_dice(
     )
 
 
-class BatchDice(Method):
+def at_level(targets: Targets, space: Sequence[int]) -> Targets:
+    """The same of the voxels in the middle of those of a coarser grid."""
+    return targets._replace(codes=codes_at(targets.codes, space))
+
+
+class BatchDice(OnLevels):
     """Base of methods that learn tasks of several structures each by the Dice of a batch.
 
     tasks: class ids of the structures of each (one task of all without them). No task is told to
     most networks: a sample's is what it is `answerable` for, and a scan's, when it is predicted,
     what it was `ask`ed. overlapping: whether a voxel may be of several structures, so that a label
     set of several says that all of them are there. head: softmax or sigmoid; None: what the
-    structures need (see `_heads`). Networks with a `pyramid` (nnunet) are trained on all its
-    levels, others on their prediction alone.
+    structures need (see `_heads`).
     """
 
     most_processes = 1  # the samples of a batch share their sums
@@ -159,7 +144,6 @@ class BatchDice(Method):
         self.tasks, self.smooth = of_cohort(tasks, classes, disjoint), smooth
         self.head = head_of(head, overlapping)
         self.asked: list[int] | None = None
-        self.options: dict[str, Any] = {}  # of the network, in training
 
     def ask(self, structures: Sequence[int] | None) -> None:
         """Only these may be found in the predictions that follow."""
@@ -180,17 +164,6 @@ class BatchDice(Method):
             )
         return found
 
-    def notice_levels(self, network: nn.Module) -> None:
-        """See whether `network` gives the logits of its levels in training."""
-        deep = callable(getattr(network, "pyramid", None))
-        self.options = {"output": "pyramid"} if deep else {}
-
-    def build(self, network: Callable[..., nn.Module]) -> nn.Module:
-        """The network, one for all tasks."""
-        built = super().build(network)
-        self.notice_levels(built)
-        return built
-
     def in_channels(
         self, codes: Tensor, sets: Tensor, channels: Tensor, count: int, masked: bool = False
     ) -> Targets:
@@ -201,14 +174,6 @@ class BatchDice(Method):
     @abstractmethod
     def targets(self, codes: Tensor, sets: Tensor) -> Targets:
         """What codes (B, *space) under sets (B, K, C) ask of the channels."""
-
-    def training_loss(
-        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
-    ) -> Tensor:
-        """The Dice on all levels that the network has."""
-        levels = forward(images, **self.options)
-        levels = levels if isinstance(levels, list) else [levels]
-        return pyramid_dice(levels, self.targets(codes, sets), self.smooth, self.head)
 
     def loss(self, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
         """The Dice of the prediction, logits (B, channels, *space).

@@ -16,6 +16,7 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from piecemeal.errors import InputError
+from piecemeal.methods._levels import as_levels
 
 
 def of_cohort(
@@ -186,7 +187,7 @@ class OnePerTask(nn.Module):
         output = member(images[places], **options)
         levels = [
             logits.new_zeros(len(images), *logits.shape[1:]).index_copy(0, places, logits)
-            for logits in _levels(output)
+            for logits in as_levels(output)
         ]
         return levels if isinstance(output, list) else levels[0]
 
@@ -199,21 +200,17 @@ class OnePerTask(nn.Module):
         if evaluated is None:
             spaces = [images.shape[2:]]
         else:
-            spaces = [logits.shape[2:] for logits in _levels(evaluated)]
+            spaces = [logits.shape[2:] for logits in as_levels(evaluated)]
         joined = []
         for level, space in enumerate(spaces):
             parts = [
                 torch.zeros(len(images), n, *space, device=images.device, requires_grad=True)
                 if output is None
-                else _levels(output)[level]
+                else as_levels(output)[level]
                 for output, n in zip(outputs, self.channels, strict=True)
             ]
             joined.append(torch.cat(parts, dim=1))
         return joined if isinstance(evaluated, list) else joined[0]
-
-
-def _levels(output: Any) -> list[Tensor]:
-    return output if isinstance(output, list) else [output]
 
 
 def _used(rows: Tensor) -> Tensor:

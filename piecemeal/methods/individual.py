@@ -20,6 +20,7 @@ from piecemeal.methods._batch_dice import (
     listed,
     pyramid_dice,
 )
+from piecemeal.methods._levels import as_levels
 from piecemeal.methods._tasks import OnePerTask
 
 
@@ -67,8 +68,7 @@ class Individual(BatchDice):
         """Sum over the models of each one's own Dice, so that none feels how many there are."""
         targets = self.targets(codes, sets)
         rows = torch.stack([of_task.taught.any(dim=1) for of_task in targets], dim=1)
-        levels = forward(images, rows=rows, **self.options)
-        levels = levels if isinstance(levels, list) else [levels]
+        levels = as_levels(forward(images, rows=rows, **self.options))
         of_models = zip(*(logits.split(self.sizes, dim=1) for logits in levels), strict=True)
         return sum(
             pyramid_dice(own, wanted, self.smooth, self.head)
