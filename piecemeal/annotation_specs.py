@@ -82,7 +82,7 @@ class Dealt(Strict):
 
 
 class AnnotationConfig(Strict):
-    """What the annotators of a cohort are taken to have said: of its two halves, or of each hand."""
+    """What the annotators of a cohort are taken to have said, of its two halves or of each hand."""
 
     description: str = Field(description="one line for tables and report")
     half1: Protocol | None = Field(None, description="protocol of the first half; null drops it")

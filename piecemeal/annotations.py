@@ -155,8 +155,8 @@ def as_declared(annotation: Annotation, declared: Iterable[int]) -> Annotation:
     """The annotation of a scan in whose labels only the classes `declared` could occur.
 
     Where its labels say background, there may be any structure that was never asked for: every set
-    with the background in it gains the classes that are not declared, and sets of these alone become
-    padding: nobody looked for them. Raises InputError on unknown class ids.
+    with the background in it gains the classes that are not declared, and sets of these alone
+    become padding: nobody looked for them. Raises InputError on unknown class ids.
     """
     codes, sets = annotation
     known = _check_class_ids(declared, sets.shape[1], "declared")

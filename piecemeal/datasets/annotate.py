@@ -78,7 +78,8 @@ def annotate(
     own: data set -> its protocol, instead of those of the halves. sources: only the cases of these
     data sets are annotated; None: all. dealt: {"seed": ..., "hands": {name: protocol}} in place of
     the halves: the patients of each data set, those that train and those that validate by
-    themselves, are dealt out to the hands one after the other, in the order of SHA-256("seed:case").
+    themselves, are dealt out to the hands one after the other, in the order of
+    SHA-256("seed:case").
     Raises InputError on an unknown protocol, one of its settings missing or unknown, another one
     than `complete` with `bits`, or class ids out of range.
     """

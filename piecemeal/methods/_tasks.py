@@ -109,7 +109,7 @@ def answerable(sets: Tensor, overlapping: bool = False) -> Tensor:
     kidney, spleen}, teach the liver; complete labels teach everything. Where structures are
     `overlapping`, a set of several says that all of them are there, which leaves nothing undecided.
     """
-    alone = _alone(sets)
+    alone = of_one_class(sets)
     if overlapping:
         return alone.any(dim=1)[:, 1:]
     says_anything = sets.any(dim=2, keepdim=True) & ~sets.all(dim=2, keepdim=True)
@@ -119,7 +119,7 @@ def answerable(sets: Tensor, overlapping: bool = False) -> Tensor:
 
 def of_structures(codes: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
     """Per structure (B, C - 1, *space) float: drawn there, and known to be there or not."""
-    alone = _alone(sets)
+    alone = of_one_class(sets)
     drawn = torch.stack([at(alone[:, :, c], codes) for c in range(1, sets.shape[2])], dim=1)
     excluded = torch.stack([at(~sets[:, :, c], codes) for c in range(1, sets.shape[2])], dim=1)
     return drawn.float(), (drawn | excluded).float()
@@ -225,6 +225,6 @@ def _used(rows: Tensor) -> Tensor:
     return used.bool()
 
 
-def _alone(sets: Tensor) -> Tensor:
+def of_one_class(sets: Tensor) -> Tensor:
     """The sets of one class, the others emptied; (B, K, C) bool."""
     return sets & (sets.sum(dim=2, keepdim=True) == 1)
