@@ -76,8 +76,9 @@ class Dealt(Strict):
     """Patients are dealt out to several protocols, one after the other, in a seeded order."""
 
     seed: int = Field(description="of the order, which is drawn in each data set and part anew")
-    hands: dict[Name, Protocol] = Field(
-        min_length=2, description="name -> protocol of an equal share of the patients"
+    hands: dict[Name, Protocol | None] = Field(
+        min_length=2,
+        description="name -> protocol of an equal share of the patients; null drops them",
     )
 
 

@@ -100,6 +100,12 @@ class StagesFigure(TableFigure):
         return {arm: label for stages in self.orders.values() for arm, label in stages.items()}
 
 
+class Leaderboard(TableFigure, Comparison):
+    """The compared arms of a table by rank, with the intervals of their means and ranks."""
+
+    kind: Literal["leaderboard"]
+
+
 class SharingFigure(Comparison):
     """Which structures share a channel, and their relative sizes: tasks across, one part an arm."""
 
@@ -151,6 +157,7 @@ Figure = Annotated[
     | CaseScores
     | StructureScores
     | StagesFigure
+    | Leaderboard
     | SharingFigure
     | AnnotationMatrix
     | ViewsFigure

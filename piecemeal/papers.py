@@ -1,7 +1,8 @@
 """One folder per paper: what it is, which runs it asks for, how its tables and figures look.
 
-`config/papers/<key>/` holds `paper.yaml`, `runs.tsv`, `tables.yaml`, `figures.yaml` and the
-published numbers as csv. No paper is named in code: a further paper is a further folder.
+`config/papers/<key>/` holds `paper.yaml`, `runs.tsv`, `tables.yaml`, `figures.yaml`, `recipes.yaml`
+where its arms share settings, and the published numbers as csv. No paper is named in code: a
+further paper is a further folder.
 Nothing here imports pandas or torch: Snakemake reads the papers at every start.
 """
 
@@ -23,6 +24,7 @@ from piecemeal.figure_specs import (
     cohorts_of,
 )
 from piecemeal.table_specs import Table, TablesFile
+from piecemeal.training_specs import Recipe
 from piecemeal.validation import Name, Strict, load_model, validate
 
 # What `postprocessing` says of a prediction to which nothing was done.
@@ -63,6 +65,15 @@ class PaperRun(Strict):
     length: Annotated[float, BeforeValidator(_one_if_empty), Field(gt=0)] = Field(
         1.0, description="how many times as long as other arms it trains"
     )
+    recipe: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
+        None, description="entry of recipes.yaml in place of settings of the method's file"
+    )
+
+
+class RecipesFile(Strict):
+    """recipes.yaml, which a paper need not have."""
+
+    recipes: dict[Name, Recipe] = Field(description="name in runs.tsv -> settings")
 
 
 class PaperFolder(NamedTuple):
@@ -70,6 +81,7 @@ class PaperFolder(NamedTuple):
 
     folder: Path
     paper: Paper
+    recipes: dict[str, Recipe]
     runs: list[PaperRun]
     tables: list[Table]
     figures: list[FigureBase]
@@ -119,6 +131,7 @@ def load_paper(folder: Path) -> PaperFolder:
             f"{folder / 'paper.yaml'}: key '{paper.key}' must be the folder's name '{folder.name}'"
         )
     runs = read_runs(folder / "runs.tsv")
+    recipes = _recipes(folder / "recipes.yaml", runs)
     tables = load_model(folder / "tables.yaml", TablesFile).tables
     figures = load_model(folder / "figures.yaml", FiguresFile).figures
     planned = {(run.arm, run.cohort) for run in runs}
@@ -137,7 +150,17 @@ def load_paper(folder: Path) -> PaperFolder:
                 f"{where}: '{figure.key}' asks for cohort {sorted(absent)}, which runs.tsv does "
                 "not have; add a run on it"
             )
-    return PaperFolder(folder, paper, runs, tables, figures)
+    return PaperFolder(folder, paper, recipes, runs, tables, figures)
+
+
+def _recipes(path: Path, runs: list[PaperRun]) -> dict[str, Recipe]:
+    recipes = load_model(path, RecipesFile).recipes if path.exists() else {}
+    if unknown := sorted({run.recipe for run in runs if run.recipe} - recipes.keys()):
+        raise InputError(
+            f"{path.parent / 'runs.tsv'}: recipe '{unknown[0]}' is not in {path.name}; there are: "
+            f"{sorted(recipes)}"
+        )
+    return recipes
 
 
 def _check_arms(where: Path, key: str, asked: set, planned: set) -> None:

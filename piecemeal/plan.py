@@ -43,7 +43,7 @@ class Planner(DataPlanner):
                 if change is None or change.leave_out == "all" or arm.arm in change.leave_out:
                     continue
                 for seed in self._seeds(scale, arm):
-                    run = self._run(plan, scale, arm, seed, before)
+                    run = self._run(plan, scale, arm, self._as_run(key, arm), seed, before)
                     before[arm.cohort, arm.arm, seed] = run
                     runs.append({"arm": arm.arm, "run": run})
             if runs:  # a paper may have nothing to run at a scale
@@ -54,6 +54,11 @@ class Planner(DataPlanner):
         """The method `name`."""
         return self._load(load_model, self.folder / "methods" / f"{name}.yaml", MethodConfig)
 
+    def _as_run(self, paper: str, arm: PaperRun) -> MethodConfig:
+        """The method of an arm of `paper`, with its recipe if it has one."""
+        method = self.method(arm.method)
+        return self.paper(paper).recipes[arm.recipe].applied(method) if arm.recipe else method
+
     def _seeds(self, scale: c.ScaleConfig, arm: PaperRun) -> list[int]:
         """Those of the cohort; of what is not trained the first, as it has no chance in it."""
         change = scale.cohorts[arm.cohort]
@@ -63,9 +68,15 @@ class Planner(DataPlanner):
         return seeds[: change.fewer.get(arm.method)]
 
     def _run(
-        self, plan: Plan, scale: c.ScaleConfig, arm: PaperRun, seed: int, before: Chain
+        self,
+        plan: Plan,
+        scale: c.ScaleConfig,
+        arm: PaperRun,
+        method: MethodConfig,
+        seed: int,
+        before: Chain,
     ) -> str:
-        path, method = self.folder / "methods" / f"{arm.method}.yaml", self.method(arm.method)
+        path = self.folder / "methods" / f"{arm.method}.yaml"
         cohort, change = self.cohort(arm.cohort), scale.cohorts[arm.cohort]
         implementation = plugin("piecemeal.methods", method.implementation, path, "implementation")
         plugins = [implementation]
@@ -153,9 +164,13 @@ class Planner(DataPlanner):
     def _told(
         self, arm: PaperRun, method: MethodConfig, cohort: CohortConfig, tasks: dict[str, list[int]]
     ) -> dict[str, Any]:
-        """What a method is told of the cohort; InputError if it would have to be, and is not."""
+        """What a method is told of the cohort; InputError if it would have to be, and is not.
+
+        In a cohort without tasks every structure is one.
+        """
         if method.told_tasks:
-            told = {"tasks": list(tasks.values())} if tasks else {}
+            structures = [[i] for i in range(1, len(cohort.structures) + 1)]
+            told = {"tasks": list(tasks.values()) if cohort.tasks else structures}
             return told | ({"overlapping": True} if cohort.overlapping else {})
         if cohort.overlapping and method.network:
             raise InputError(

@@ -212,7 +212,9 @@ class MethodConfig(Strict):
     citation: str = Field("", description="paper the settings come from")
     options: dict[str, Any] = Field({}, description="keyword arguments of the implementation")
     told_tasks: bool = Field(
-        False, description="whether the implementation is told the tasks of the cohort"
+        False,
+        description="whether the implementation is told the tasks of the cohort, or where it has "
+        "none, that every structure is one",
     )
     network: NetworkConfig | None = Field(None, description="null for methods without a network")
     optimiser: OptimiserConfig | None = Field(None, description="null for untrained methods")
@@ -229,6 +231,24 @@ class MethodConfig(Strict):
         if len({part is None for part in (self.network, self.optimiser, self.batch_size)}) > 1:
             raise ValueError("network, optimiser and batch_size: give all three, or none of them")
         return self
+
+
+class Recipe(Strict):
+    """Settings in place of those of the methods' files, so that arms differ in the method alone."""
+
+    network: NetworkConfig | None = Field(None, description="left out: each method's own")
+    optimiser: OptimiserConfig | None = Field(None, description="left out: each method's own")
+    batch_size: PositiveInt | None = Field(None, description="left out: each method's own")
+    input: Input | None = Field(None, description="left out: each method's own")
+    sampler: Sampler | None = Field(None, description="left out: each method's own")
+    augmentation: AugmentationConfig | None = Field(
+        None, description="left out: each method's own; null: none"
+    )
+    inference: InferenceConfig | None = Field(None, description="left out: each method's own")
+
+    def applied(self, method: MethodConfig) -> MethodConfig:
+        """`method` with these settings; what it learns, and how it is read out, is its own."""
+        return method.model_copy(update={key: getattr(self, key) for key in self.model_fields_set})
 
 
 class TrainingConfig(Strict):

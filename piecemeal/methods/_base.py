@@ -150,17 +150,12 @@ class TaskConditioned(Method):
         return len(self.tasks) * self.channels
 
     def build(self, network: Callable[..., nn.Module]) -> nn.Module:
-        """The network, whose head has the channels of one task.
+        """The network, whose head has the channels of one task, and is told how many tasks.
 
-        Raises InputError if it is no task-conditioned network, or one of another number of tasks.
+        Raises InputError if it is no task-conditioned network.
         """
-        built, wanted = network(self.channels), len(self.tasks)
+        built = network(self.channels, tasks=len(self.tasks))
         check_told(built)
-        if (found := getattr(built, "tasks", wanted)) != wanted:
-            raise InputError(
-                f"network.options.tasks in the method's file is {found}, but there are {wanted} "
-                f"tasks to solve in this cohort; set it to {wanted}"
-            )
         return built
 
     @abstractmethod

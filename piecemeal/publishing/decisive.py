@@ -25,11 +25,23 @@ def decides(planner: Planner, plan: Plan) -> dict[str, Any]:
             "licences": parameters.licences(planner, plan)["hash"],
         },
         "methods": {name: planner.method(name).model_dump(mode="json") for name in names},
-        "runs": {
-            run.rpartition("-")[0]: {"run": unit.hash, "scores": plan.scores[run].hash}
-            for run, unit in plan.runs.items()
-        },
+        "runs": _runs(plan),
         "published": _published(planner, plan),
+    }
+
+
+def _runs(plan: Plan) -> dict[str, dict[str, str]]:
+    """Cohort, annotation, method and seed -> the hashes of what they name: several runs, if these
+    differ in their length or recipe."""
+    found: dict[str, list[str]] = {}
+    for run in sorted(plan.runs):
+        found.setdefault(run.rpartition("-")[0], []).append(run)
+    return {
+        name: {
+            "run": " ".join(plan.runs[run].hash for run in runs),
+            "scores": " ".join(plan.scores[run].hash for run in runs),
+        }
+        for name, runs in found.items()
     }
 
 

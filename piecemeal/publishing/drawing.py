@@ -16,6 +16,7 @@ from piecemeal.figure_specs import (
     CaseScores,
     Comparison,
     FigureBase,
+    Leaderboard,
     NotedCurves,
     QualitativeFigure,
     SharingFigure,
@@ -26,12 +27,13 @@ from piecemeal.figure_specs import (
     cohorts_of,
     shown_of,
 )
-from piecemeal.publishing import chosen, collect, trained
+from piecemeal.publishing import chosen, collect, style, trained
 from piecemeal.publishing.attention import attention_curves, levels
 from piecemeal.publishing.compared import structure_scores
 from piecemeal.publishing.composition import annotation_matrix, sources_of
 from piecemeal.publishing.examples import example_slices
 from piecemeal.publishing.figures import case_scores, noted_curves, nothing, training_curves
+from piecemeal.publishing.leaderboard import leaderboard, standings
 from piecemeal.publishing.shared_labels import sharing_of, sharing_tables
 from piecemeal.publishing.stages import stage_curves
 from piecemeal.publishing.values import case_values, column_grids, metric_of, only
@@ -133,6 +135,10 @@ def _first_runs(
 
 def _of_table(spec: TableFigure, table: Table, scores: pd.DataFrame, note: str) -> Figure:
     """A figure of what the cells of a table are made of."""
+    if isinstance(spec, Leaderboard):
+        metric = metric_of(table, spec.metric)
+        boards = standings(table, spec.metric, spec.arms, scores)
+        return leaderboard(boards, style.named(metric), metric.better, note)
     grids, metric = column_grids(table, spec.metric, scores), metric_of(table, spec.metric)
     if isinstance(spec, StagesFigure):
         return stage_curves(grids, spec.orders, metric, note)

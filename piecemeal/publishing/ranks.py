@@ -33,7 +33,7 @@ def build_ranks(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
         for metric in table.metrics:
             if not metric.printed:
                 continue
-            for column, grids in _grids(table, half, metric, of_setting).items():
+            for column, grids in grids_of_setting(table, half, metric, of_setting).items():
                 if not grids:
                     continue
                 cases = reduce(pd.Index.union, [grid.index for grid in grids.values()])
@@ -53,10 +53,13 @@ def build_ranks(table: Table, scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts[1:] or parts, ignore_index=True)[COLUMNS]
 
 
-def _grids(
+def grids_of_setting(
     table: Table, half: Half, metric: Metric, scores: pd.DataFrame
 ) -> dict[str, dict[str, pd.DataFrame]]:
-    """Column -> compared arm -> cases x seeds, the average last."""
+    """Column -> compared arm -> cases x seeds, the average last.
+
+    A miss counts as for `build_ranks`. scores: those of one setting, see `tables.settings`.
+    """
     columns: dict[str, dict[str, pd.DataFrame]] = {}
     for column in half.columns:
         rows = in_column(scores, column)

@@ -43,12 +43,8 @@ def network_for(method) -> torch.nn.Module:
     """As the method wants it built; one that is told its task where it needs to be."""
     torch.manual_seed(0)
     if isinstance(method, TaskConditioned | DoDNetTasks):
-        options = {"tasks": len(method.tasks), "width": 4, "dimensions": 2}
-
-        def told(logits: int, **more) -> torch.nn.Module:
-            return networks.build("dodnet", 1, logits, **(options | more))
-
-        return method.build(told)
+        options = {"width": 4, "dimensions": 2}
+        return method.build(lambda n, **told: networks.build("dodnet", 1, n, **options, **told))
     options = {"width": 2, "padding": "same"}
     return method.build(lambda logits: networks.build("baumgartner_unet", 1, logits, **options))
 

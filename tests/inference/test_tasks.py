@@ -99,22 +99,17 @@ def test_the_settings_of_a_run_say_how_often_the_backbone_runs(
 
 def test_a_network_that_cannot_be_told_a_task_is_refused(method):
     with pytest.raises(InputError, match=r"network\.name .* Conv2d cannot be told a task"):
-        method.build(lambda channels: nn.Conv2d(1, channels, 1))
+        method.build(lambda channels, tasks: nn.Conv2d(tasks, channels, 1))
 
 
-def test_a_network_of_other_tasks_is_refused(method):
-    def build(channels: int) -> nn.Module:
-        built.append(channels)
-        network = TaskNetwork()
-        network.tasks = number
-        return network
+def test_a_network_is_told_how_many_tasks_there_are(method):
+    def build(channels: int, **told: int) -> nn.Module:
+        built.append((channels, told))
+        return TaskNetwork()
 
-    built, number = [], 3
-    assert method.build(build).tasks == 3
-    assert built == [1]
-    number = 4
-    with pytest.raises(InputError, match=r"network\.options\.tasks .* is 4, but .* set it to 3"):
-        method.build(build)
+    built = []
+    method.build(build)
+    assert built == [(1, {"tasks": 3})]
 
 
 def test_logits_of_all_tasks_give_the_same(method):

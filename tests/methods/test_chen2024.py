@@ -270,9 +270,9 @@ def test_comparisons_on_their_network(name):
     """A step moves everything, and one pass of the backbone predicts as one for each structure."""
     torch.manual_seed(0)
     method, entry = methods.load(name, 4), ENTRIES[name]
-    small = {"tasks": 3, "root": 2, "tokens": 8, "depth": 1, "heads": 2, "patch": 32}
+    small = {"root": 2, "tokens": 8, "depth": 1, "heads": 2, "patch": 32}
     options = entry.network.options | small
-    network = method.build(lambda out: networks.build(entry.network.name, 1, out, **options))
+    network = method.build(lambda n, **k: networks.build(entry.network.name, 1, n, **options, **k))
     images, codes = torch.randn(2, 1, 32, 32, 32), torch.randint(0, 4, (2, 32, 32, 32)).byte()
     sets = tables(COMPLETE, COMPLETE)
     method.training_loss(network, images, codes, sets, 0.0).backward()

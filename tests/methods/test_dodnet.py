@@ -140,17 +140,18 @@ def test_the_likeliest_structure_wins_and_the_background_where_none_reaches_a_ha
     assert torch.equal(found, method.merge([logits[:, :1], logits[:, 1:]]))
 
 
-def network(method, tasks: int = 3, dimensions: int = 3, width: int = 2) -> torch.nn.Module:
+def network(method, dimensions: int = 3, width: int = 2) -> torch.nn.Module:
     torch.manual_seed(0)
-    options = {"tasks": tasks, "width": width, "dimensions": dimensions}
-    return method.build(lambda channels: networks.build("dodnet", 1, channels, **options))
+    options = {"width": width, "dimensions": dimensions}
+    return method.build(lambda n, **told: networks.build("dodnet", 1, n, **options, **told))
 
 
 def test_a_network_has_a_logit_for_every_structure():
     method = methods.load("dodnet", 4)
     assert network(method)(torch.zeros(2, 1, 16, 16, 32)).shape == (2, 3, 16, 16, 32)
-    with pytest.raises(InputError, match=r"network\.options\.tasks .* is 7, but .* set it to 3"):
-        network(method, tasks=7)
+    settings = {"network": "dodnet", "network_options": {"tasks": 7}, "implementation": "dodnet"}
+    with pytest.raises(InputError, match=r"network\.options .* give \['tasks'\]"):
+        methods.build_network(settings, method, 1)
 
 
 def test_the_whole_network_for_every_task_predicts_the_same():
