@@ -92,7 +92,7 @@ def leaderboard(
             means.set_title(setting, fontweight="bold", loc="left")
             _intervals(ranks, [(s.rank, *s.ranks) for s in board])
             ranks.set_yticks([])
-            ranks.set_xlim(0.5, len(board) + 0.5)
+            ranks.set_xlim(0.5, max(1, len(board)) + 0.5)
             ranks.xaxis.set_major_locator(MaxNLocator(integer=True))
             ranks.set_xlabel("rank")
             ranks.set_title("best in", loc="right", fontsize=7, x=1 + _SHARES / _PANEL * 0.8)

@@ -249,6 +249,7 @@ def _embolden(
 ) -> None:
     """Mark the best of the compared arms, all of them where the printed numbers tie.
 
+    Where none found anything, none is the best.
     Where the table leaves cases out, an arm that missed anything is never the best: its misses
     chose the cases. In an average that holds for a miss in any column.
     """
@@ -262,6 +263,8 @@ def _embolden(
             lost = {arm for arm in means for column in rests_on if _lost(cells[arm, column][i])}
             means = {arm: mean for arm, mean in means.items() if arm not in lost}
         best = (max if measure.better == "higher" else min)(means.values(), default=None)
+        if measure.better == "higher" and best == 0:
+            continue
         for arm in (arm for arm, mean in means.items() if mean == best):
             cells[arm, name][i] = cells[arm, name][i]._replace(best=True)
 

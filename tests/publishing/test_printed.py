@@ -63,6 +63,14 @@ def test_best_compared_arm_is_bold_and_ties_share_it(printed):
     assert [rows["A & co"][2].best, rows["B_1 | x"][2].best] == [True, True]
 
 
+def test_where_nobody_found_anything_nobody_is_the_best(table, scored, published):
+    rows = [(arm, 0, "p1", phase, 0.0, 20.0) for arm in ("a", "b_1") for phase in ("ED", "ES")]
+    numbers = build_table(table, scored(*rows), published)
+    here = Circumstances("demo", {"cardiac": "phantom"}, {"heart": "as predicted"}, [])
+    (block, *_) = lay_out(table, numbers, published, here).halves[0].blocks
+    assert not any(row.cells[place].best for row in block.rows for place in (0, 2))
+
+
 def test_phantoms_are_named_in_caption_and_footer(printed):
     assert "phantoms, not from patients" in printed.caption
     assert "phantom, not patients" in dict(printed.footer)["Data"]
