@@ -34,7 +34,8 @@ class Planner(DataPlanner):
         self._check_names(scale, self.folder / "scales" / f"{scale_name}.yaml")
         plan = Plan(scale_name, {}, {}, {}, {}, {}, {})
         for name in scale.cohorts:  # also those that nothing is trained on
-            self._prepared(plan, scale, name)
+            if not self._waits_for_a_folder(scale, name):
+                self._prepared(plan, scale, name)
         for key in self.main.papers:
             runs: list[dict[str, str]] = []
             before: Chain = {}
@@ -49,6 +50,14 @@ class Planner(DataPlanner):
             if runs:  # a paper may have nothing to run at a scale
                 plan.papers[key] = runs
         return plan
+
+    def _waits_for_a_folder(self, scale: c.ScaleConfig, name: str) -> bool:
+        """Whether a cohort is of folders that nobody has named: no error unless a run needs it."""
+        sources = [scale.sources.get(dataset) for dataset in self.cohort(name).datasets]
+        return any(
+            isinstance(source, c.LocalSource) and dataset not in self.main.local
+            for source, dataset in zip(sources, self.cohort(name).datasets, strict=True)
+        )
 
     def method(self, name: str) -> MethodConfig:
         """The method `name`."""

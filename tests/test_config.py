@@ -71,8 +71,8 @@ def test_every_file_of_the_configuration_loads(file):
     if file.parts[0] == "papers":
         papers.load_paper(path.parent)
         if file.name == "claims.yaml":
-            assert load_claims(path)
-        assert file.name in {"paper.yaml", "tables.yaml", "figures.yaml", "claims.yaml"}
+            assert load_claims(path) or path.parent.name == "arena"  # which nobody published
+        assert file.stem in {"paper", "recipes", "tables", "figures", "claims"}
     else:
         load_model(path, MainConfig if file == Path("config.yaml") else MODELS[file.parts[0]])
 

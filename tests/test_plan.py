@@ -451,6 +451,13 @@ def test_local_path_is_taken_from_local_yaml(place):
     assert place.plan("pocket").raw["acdc"].settings["path"] == "/somewhere/acdc"
 
 
+def test_a_folder_that_no_run_needs_may_be_missing(place):
+    place.change("local.yaml", lambda c: c.update(local={"acdc": "/somewhere/acdc"}))
+    assert "head_neck" not in place.plan("pocket").prepared
+    place.change("config.yaml", lambda c: c.update(papers=["arena"]))
+    refused(place, "key 'local.openkbp': missing", scale="pocket")
+
+
 def test_overrides_come_last(place):
     place.change("local.yaml", lambda c: c.update(scale="pocket"))
     assert Planner(place.root).main.scale == "pocket"
