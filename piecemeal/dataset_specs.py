@@ -30,6 +30,11 @@ class Archive(Strict):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="published SHA-256")
     md5: str | None = Field(None, pattern="^[0-9a-f]{32}$", description="published MD5")
     sum_from: str = Field("", description="who states the checksum")
+    repacked: bool = Field(
+        False,
+        description="whether the server may pack it anew: with another checksum than the published "
+        "one it is taken after a test, with a warning, and its own sum holds from then on",
+    )
     unpack: Literal["zip", "tar", "7z", "tcia", "no"] = Field(
         description="how it is unpacked; tcia: a manifest of series, each fetched as a zip; no: it "
         "is used as it is"
@@ -45,6 +50,8 @@ class Archive(Strict):
             raise ValueError("give `urls`, or say in `by_hand` where a person gets it")
         if (self.sha256 or self.md5) and not self.sum_from:
             raise ValueError("`sum_from` must say who states the checksum")
+        if self.repacked and (self.bytes or not (self.sha256 or self.md5)):
+            raise ValueError("`repacked` takes a checksum, which may differ, and no `bytes`")
         texts = [self.name, *self.urls]
         if any((NUMBER in text) != bool(self.numbers) for text in texts):
             raise ValueError("`numbers` and {number} in name and urls go together")
@@ -73,7 +80,7 @@ class DatasetConfig(Strict):
     layout_options: dict[str, Any] = Field({}, description="what the reader must be told")
     labels: dict[int | str, str] = Field(
         description="raw label value, or name of a mask -> structure; where masks overlap, the "
-        "later one wins"
+        "later one wins, and any of a cohort's structures over the others"
     )
     sides: dict[str, tuple[str, str]] = Field(
         {}, description="structure that merges both sides -> (right one, left one) to split it into"

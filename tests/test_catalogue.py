@@ -30,7 +30,6 @@ EXPECTED = {
 FIRST_USE = {
     ("lits", "Training_Batch1.zip"),
     ("lits", "Training_Batch2.zip"),
-    ("msd04", "Task04_Hippocampus.tar"),
     ("kits19", "data/case_{number:05d}/imaging.nii.gz"),
     ("kits19", "data/case_{number:05d}/segmentation.nii.gz"),
     ("nihpancreas", "Pancreas-CT-20200910.tcia"),
@@ -275,6 +274,56 @@ def test_names_of_published_files_are_understood(dataset, path, case, tmp_path):
     assert found.labels == tmp_path / labels
 
 
+def find(dataset: str, root: Path, *names: str) -> tuple[list[str], list[str]]:
+    """Cases and bad cases of a data set that has only these files."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    bad, config = [], DATASETS[dataset]
+    cases = layouts.load(config.layout).find_cases(root, bad, **config.layout_options)
+    return [one.case for one in cases], [one.case for one in bad]
+
+
+def test_a_case_of_kits19_with_one_file_is_bad_and_one_of_its_test_no_case(tmp_path):
+    files = [f"data/case_00{number}/imaging.nii.gz" for number in (208, 209, 210, 299)]
+    files += [f"data/case_00{number}/segmentation.nii.gz" for number in (199, 209)]
+    assert find("kits19", tmp_path, *files) == (
+        ["case_00209"],
+        ["case_00208", "case_00199"],
+    )
+
+
+@pytest.mark.parametrize("dataset", ["amos22", "btcv", "flare22", "lits"])
+def test_a_file_of_labels_that_is_missing_is_told(dataset, tmp_path):
+    path, case = {
+        "lits": ("Training Batch 1/volume-0.nii", "volume-0"),
+        "amos22": ("amos22/imagesVa/amos_0008.nii.gz", "amos_0008"),
+        "btcv": ("RawData/Training/img/img0001.nii.gz", "img0001"),
+        "flare22": ("FLARE22Train/images/FLARE22_Tr_0001_0000.nii.gz", "FLARE22_Tr_0001"),
+    }[dataset]
+    assert find(dataset, tmp_path, path) == ([], [case])
+
+
+def test_images_that_their_publisher_left_without_labels_are_passed_over(tmp_path):
+    name = "AbdomenCT-1K-ImagePart1/Case_00010_0000.nii.gz"
+    assert find("abdomenct1k", tmp_path / "a", name) == ([], [])
+    assert find("word", tmp_path / "w", "WORD-V0.1.0/imagesTs/word_0014.nii.gz") == ([], [])
+
+
+def test_only_version_1_of_totalsegmentator_may_lack_masks():
+    options = {name: DATASETS[name].layout_options for name in DATASETS if "totalseg" in name}
+    assert options == {
+        "totalseg_v1": {},
+        "totalseg_v201": {"complete": True},
+        "totalseg_small": {"complete": True},
+    }
+
+
+def test_only_acdc_is_packed_by_its_server():
+    names = [name for name, c in DATASETS.items() for archive in c.archives if archive.repacked]
+    assert names == ["acdc"]
+
+
 @pytest.mark.parametrize(
     "path", [p for p in sorted(FOLDER.rglob("*")) if p.suffix], ids=lambda p: p.name
 )
@@ -295,6 +344,10 @@ def test_no_number_of_ten_digits_which_may_be_a_patient_id_is_there(path):
         (
             {"archives": [{"name": "a", "unpack": "no", "by_hand": "there", "md5": 32 * "0"}]},
             "`sum_from` must say",
+        ),
+        (
+            {"archives": [{"name": "a", "unpack": "no", "by_hand": "there", "repacked": True}]},
+            "`repacked` takes a checksum",
         ),
         (
             {"archives": [{"name": "a{number}", "unpack": "no", "by_hand": "there"}]},

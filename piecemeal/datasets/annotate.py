@@ -31,7 +31,7 @@ from piecemeal.datasets.splits import shuffled
 from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases
 from piecemeal.errors import InputError
 from piecemeal.labelsets import Annotation, carries_information
-from piecemeal.provenance import short_hash, write_text
+from piecemeal.provenance import replacing, short_hash, write_text
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,8 @@ def annotate(
         name, annotation = annotators.asked(scan, row, protocol, names[row.key])
         codes, sets = annotation
         (folder / place).mkdir(parents=True, exist_ok=True)
-        np.save(folder / place / "codes.npy", codes)
+        with replacing(folder / place / "codes.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, codes)
         write_places(folder / place / "places.npz", codes, len(sets), place.as_posix())
         # Every scan of that name gives the same.
         tables[name] = [np.flatnonzero(members).tolist() for members in sets]

@@ -56,9 +56,16 @@ def by_publisher(dataset: str, split: dict[str, Any]) -> bool:
 
 
 def settings_of(
-    dataset: str, source: dict[str, Any], case: CaseFiles, intensity: dict[str, dict]
+    dataset: str,
+    source: dict[str, Any],
+    case: CaseFiles,
+    intensity: dict[str, dict],
+    structures: dict[str, list[str]],
 ) -> dict[str, Any]:
-    """What a scan is prepared with, as far as its data set decides it."""
+    """What a scan is prepared with, as far as its data set decides it.
+
+    structures: class 1, 2, ... of the cohort -> its parts.
+    """
     modality = source["modality"]
     for other, pattern in source["other_modality"].items():
         if re.search(pattern, case.case):
@@ -68,13 +75,31 @@ def settings_of(
             f"data set {dataset}: {case.scan} is {modality}, for which the cohort has no "
             f"`intensity`, only for {sorted(intensity)}; add it in config/cohorts"
         )
-    of_source = ("layout", "labels", "sides", "side_check", "unit_spacing")
+    of_source = ("layout", "sides", "side_check", "unit_spacing")
     return {
         **{key: source[key] for key in of_source},
+        "labels": _in_writing_order(source, structures),
         "modality": modality,
         "intensity": intensity[modality],
         "declared": case.declared,
     }
+
+
+def _in_writing_order(source: dict[str, Any], structures: dict[str, list[str]]) -> list[list]:
+    """The `labels` of a source; where they name masks, those of the cohort's structures come last.
+
+    The later of two masks wins: one that is there for `side_check` alone, or for other cohorts,
+    must take no voxel from a structure of this cohort, which would become background there.
+    """
+    labels = source["labels"]
+    if not all(isinstance(raw, str) for raw, _ in labels):
+        return labels  # a voxel of a file of raw values has one value only
+    wanted = {part for parts in structures.values() for part in parts}
+
+    def is_wanted(label: list) -> bool:
+        return not wanted.isdisjoint(source["sides"].get(label[1], [label[1]]))
+
+    return sorted(labels, key=is_wanted)
 
 
 def check_cohort(
@@ -113,7 +138,12 @@ def usable_cases(dataset: str, source: dict) -> tuple[list[CaseFiles], list[BadC
     """Cases of a source and those whose files do not add up, both without the excluded ones."""
     bad: list[BadCase] = []
     layout, root = layouts.load(source["layout"]), Path(source["root"])
-    cases = layout.find_cases(root, bad, **source["layout_options"])
+    options = source["layout_options"]
+    cases = layout.find_cases(root, bad, **options)
+    if hasattr(layout, "check_masks"):
+        incomplete = layout.check_masks(cases, dict(source["labels"]), **options)
+        named = {one.scan for one in incomplete}
+        cases, bad = [case for case in cases if case.scan not in named], bad + incomplete
     exclude = source.get("exclude") or {}
     names = {name for one in (*cases, *bad) for name in (one.case, one.scan)}
     for entry, reason in exclude.items():

@@ -50,6 +50,7 @@ def fetch_phantom(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         _write(writer, partial, cases, seed, options)
+        os.sync()  # before the manifest vouches for what was drawn
         shutil.rmtree(root, ignore_errors=True)
         partial.rename(root)
         return _finish(folder, root, "phantom", layout, drawn)

@@ -10,7 +10,6 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from piecemeal.datasets.choosing import (
@@ -120,6 +119,7 @@ def _plan(
     cohort = folder.name.rpartition("-")[0]
     relatives = set(folder.parent.glob(f"{cohort}-*")) - {folder} if cohort else set()
     projection = of_cohort.get("projection")
+    structures = dict(of_cohort["structures"])
     for dataset, source in sorted(sources.items()):
         cases, bad_cases = usable_cases(dataset, source)
         shown = _tasks_of(dataset, source, of_cohort)
@@ -133,7 +133,7 @@ def _plan(
             raise InputError(f"data set {dataset} in {source['root']}: {error}") from None
         for case in cases:
             if case.case in splits[dataset].index:
-                settings = settings_of(dataset, source, case, intensity) | of_cohort
+                settings = settings_of(dataset, source, case, intensity, structures) | of_cohort
                 if projection and splits[dataset].split[case.case] != "train":
                     settings["projection"] = projection | {"copies": 0}
                 place = Path(dataset, case.scan)
@@ -183,8 +183,7 @@ def _separated(folder: Path, table: pd.DataFrame, keep: bool) -> pd.DataFrame:
     # All parts of a scan have the fingerprint of the whole.
     for row in table.drop_duplicates(["dataset", "case", "phase"]).itertuples():
         scan = PreparedScan(folder / row.dataset / row.scan)
-        coarse = np.load(scan.folder / "coarse.npy")
-        prints.append(((row.dataset, row.case), scan.record["fingerprint"], coarse))
+        prints.append(((row.dataset, row.case), scan.record["fingerprint"], scan.coarse))
     separated, removed = separate(table, find_twins(prints))
     for dataset, case, reason in removed:
         does = "stays, though it is" if keep else "leaves its set: it is"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,5 +215,12 @@ def _partial(target: Path) -> Path:
 
 
 def _appear(partial: Path, target: Path) -> None:
+    """Make the folder `partial` the `target`, once all of it surely lies on the disk.
+
+    After a power cut a name may be there whose content is not, and scan.json would vouch for it.
+    """
+    for path in sorted(partial.iterdir()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -22,7 +22,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,10 +39,15 @@ if TYPE_CHECKING:  # whoever trains or predicts needs no pandas
     import pandas as pd
 
 
+# What numpy raises on a file that is missing, cut short or damaged.
+_UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
 class PreparedScan:
     """One scan of the store. Image and labels are memory-mapped: read where they are indexed.
 
-    `labels` and `reference` are None for a scan that nobody has drawn on.
+    `labels` and `reference` are None for a scan that nobody has drawn on. Raises InputError, which
+    names the file and says how to have it made anew, where one cannot be read.
     """
 
     def __init__(self, folder: Path):
@@ -48,15 +56,12 @@ class PreparedScan:
     @cached_property
     def image(self) -> np.ndarray:
         """Normalised intensities, float32 (z, size, size)."""
-        image = self._load("image")
-        if image is None:
-            raise InputError(f"{self.folder / 'image.npy'}: is missing; prepare the data again")
-        return image
+        return self._map("image")
 
     @cached_property
     def labels(self) -> np.ndarray | None:
         """Class ids on the cohort's grid, uint8 (z, size, size)."""
-        return self._load("labels")
+        return self._map("labels") if (self.folder / "labels.npy").exists() else None
 
     @cached_property
     def reference(self) -> np.ndarray | None:
@@ -64,17 +69,22 @@ class PreparedScan:
         path = self.folder / "reference.npz"
         if not path.exists():
             return None
-        with np.load(path) as packed:
+        with self._reading(path), np.load(path) as packed:
             return packed["arr_0"]
+
+    @property
+    def coarse(self) -> np.ndarray:
+        """The small copy that tells scans apart (`leakage.fingerprint`); read whole."""
+        path = self.folder / "coarse.npy"
+        with self._reading(path):
+            return np.load(path)  # of all scans at a time: maps would run out of open files
 
     @cached_property
     def record(self) -> dict:
-        """The content of scan.json. Raises InputError if it is missing or broken."""
+        """The content of scan.json."""
         path = self.folder / "scan.json"
-        try:
+        with self._reading(path):
             return json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {error}; prepare the data again") from None
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -88,9 +98,24 @@ class PreparedScan:
             file_axes=self.record.get("file_axes", ""),
         )
 
-    def _load(self, name: str) -> np.ndarray | None:
+    def _map(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"
-        return np.load(path, mmap_mode="r") if path.exists() else None
+        with self._reading(path):
+            return np.load(path, mmap_mode="r")
+
+    def _reading(self, path: Path) -> AbstractContextManager:
+        # Without the folder too: it tells `prepare` that the scan is done, and sizes may be right.
+        table = self.folder.parent.parent / "cases.csv"
+        return reading(path, f"delete the folder {self.folder} and {table}")
+
+
+@contextmanager
+def reading(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what numpy raises on a broken array into InputError; remedy: what to delete."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}, and start again") from None
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from piecemeal.datasets.places import Places
-from piecemeal.datasets.store import read_rows
+from piecemeal.datasets.store import PreparedScan, read_rows, reading
 from piecemeal.errors import InputError
 from piecemeal.labelsets import carries_information
 
@@ -109,15 +109,15 @@ def labelled_cases(cases: Sequence[Case], annotated: Path) -> list[Case]:
 
 def _case(row: dict[str, str], prepared: Path, annotated: Path, sets: np.ndarray) -> Case:
     place = Path(row["dataset"]) / row["scan"]
-    image = _map(prepared / place / "image.npy", "prepare the data")
-    codes = _map(annotated / place / "codes.npy", "annotate")
-    labels = None
-    if (prepared / place / "labels.npy").exists():
-        labels = _map(prepared / place / "labels.npy", "prepare the data")
+    scan = PreparedScan(prepared / place)
+    image, labels = scan.image, scan.labels
+    path = annotated / place / "codes.npy"
+    with reading(path, f"delete {annotated / 'cases.csv'}"):
+        codes = np.load(path, mmap_mode="r")
     if codes.shape != image.shape:
         raise InputError(
-            f"{annotated / place / 'codes.npy'}: {codes.shape} differs from the image's "
-            f"{image.shape}; delete the annotation's cases.csv to annotate again"
+            f"{path}: {codes.shape} differs from the image's {image.shape}; delete "
+            f"{annotated / 'cases.csv'}, and start again"
         )
     names = (row["dataset"], row["scan"], row["case"], row["modality"])
     undeclared = tuple(int(number) for number in row["undeclared"].split(";") if number)
@@ -130,13 +130,6 @@ def _table(rows: list[list[int]], classes: int) -> np.ndarray:
     for code, members in enumerate(rows):
         table[code, members] = True
     return table
-
-
-def _map(path: Path, step: str) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it and {step} again") from None
 
 
 def _allow_open_files() -> None:

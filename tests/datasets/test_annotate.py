@@ -1,5 +1,7 @@
 import json
+import os
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +57,22 @@ def test_halves_have_their_protocols(tmp_path, prepared):
         for label in range(4):
             said = [sets[code] for code in np.unique(codes[labels == label])]
             assert said == [next(members for members in expected if label in members)]
+
+
+def test_codes_lie_on_the_disk_before_they_have_their_name(tmp_path, prepared, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def spy(number):
+        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        named = path.name.removeprefix(".").split(".")[0]
+        there = [file.name for file in path.parent.iterdir() if not file.name.startswith(".")]
+        synced.append((named, sorted(there)))
+        fsync(number)
+
+    monkeypatch.setattr("os.fsync", spy)
+    annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: COMPLETE})
+    scans = 6 * [("codes", []), ("places", ["codes.npy"])]
+    assert synced == [*scans, ("sets", ["acdc"]), ("cases", ["acdc", "sets.json"])]
 
 
 def test_places_of_the_codes_lie_beside_them(tmp_path, prepared):

@@ -54,6 +54,17 @@ def test_phantom_replaces_an_earlier_or_broken_one(tmp_path, writer):
     assert not (dataset_root(folder) / "rest").exists()
 
 
+def test_a_phantom_lies_on_the_disk_before_it_has_its_name(tmp_path, writer, monkeypatch):
+    there = []
+
+    def spy():
+        there.extend(sorted(path.name for path in (tmp_path / "source").iterdir()))
+
+    monkeypatch.setattr("os.sync", spy)
+    fetch.fetch_phantom(tmp_path / "source", ACDC, "hearts", 1, 7)
+    assert there == ["LOCK", "phantom.partial"]
+
+
 def test_failed_phantom_leaves_no_manifest(tmp_path, writer, monkeypatch):
     folder = tmp_path / "source"
     fetch.fetch_phantom(folder, ACDC, "hearts", 1, 7)

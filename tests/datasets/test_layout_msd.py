@@ -109,6 +109,27 @@ def test_entries_of_another_form(task, training):
         layout.find_cases(task)
 
 
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        (None, "training is None, expected a list"),
+        ({}, r"training is \{\}, expected a list"),
+        ("spleen_2", "training is 'spleen_2', expected a list"),
+        ([], "training and validation list no labelled scan"),
+    ],
+)
+def test_a_list_of_another_form(task, training, message):
+    describe(task, training=training)
+    with pytest.raises(InputError, match=rf"dataset\.json: {message}"):
+        layout.find_cases(task)
+
+
+def test_no_list_at_all(task):
+    (task / "dataset.json").write_text("{}")
+    with pytest.raises(InputError, match=r"dataset\.json: training and validation list no"):
+        layout.find_cases(task)
+
+
 def test_no_task(tmp_path):
     with pytest.raises(InputError, match=r"no Decathlon task here, expected dataset\.json"):
         layout.find_cases(tmp_path)
@@ -148,6 +169,13 @@ def test_patient_of_whom_nothing_is_said(partial):
 def test_structure_that_is_no_label(partial):
     (partial / "annotated.json").write_text('{"spleen_2": [], "spleen_19": ["Nose"]}')
     with pytest.raises(InputError, match=r"spleen_19 has \['Nose'\], which are no labels"):
+        layout.find_cases(partial, annotated="annotated.json")
+
+
+@pytest.mark.parametrize("value", ["null", "3", '[["Larynx"]]', '"Larynx"', "{}"])
+def test_drawn_structures_of_another_form(partial, value):
+    (partial / "annotated.json").write_text(f'{{"spleen_2": [], "spleen_19": {value}}}')
+    with pytest.raises(InputError, match=r"annotated\.json: spleen_19 is .*, expected a list of"):
         layout.find_cases(partial, annotated="annotated.json")
 
 

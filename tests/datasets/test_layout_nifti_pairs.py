@@ -13,7 +13,9 @@ AMOS = {
     "images": ["imagesTr/*.nii.gz", "imagesVa/*.nii.gz", "imagesTs/*.nii.gz"],
     "labels": ["labelsTr/{case}.nii.gz", "labelsVa/{case}.nii.gz"],
     "case": r"amos_(\d{4})",
+    "unlabelled": "skip",
 }
+KEEP = AMOS | {"unlabelled": "keep"}
 # What each data set has on disk, options that read it, and the cases to find.
 LAYOUTS = {
     "word": (
@@ -98,20 +100,42 @@ def test_published_layouts(write, name):
         assert scan.image.std() > 1
 
 
-def test_images_without_labels_are_no_cases(amos):
+def test_images_without_labels_are_bad_unless_their_publisher_left_them_so(amos):
+    options = {key: value for key, value in AMOS.items() if key != "unlabelled"}
+    bad = []
+    cases = layout.find_cases(amos, bad, **options)
+    assert [case.case for case in cases] == ["amos_0001", "amos_0004", "amos_0008"]
+    assert [(one.case, one.scan) for one in bad] == [("amos_0002", "amos_0002")]
+    assert bad[0].reason == (
+        f"{amos / 'imagesTs/amos_0002.nii.gz'}: its labels are missing, expected "
+        "labelsTr/amos_0002.nii.gz or labelsVa/amos_0002.nii.gz; copy them from the data set"
+    )
+    with pytest.raises(InputError, match=r"imagesTs/amos_0002\.nii\.gz: its labels are missing"):
+        layout.find_cases(amos, **options)
+
+
+def test_missing_labels_are_named_by_number_where_a_pattern_has_it(write):
+    root = write("RawData/Training/img/img0001.nii.gz", "RawData/Training/img/img0002.nii.gz")
+    bad = []
+    options = LAYOUTS["btcv"][1] | {"case": LAYOUTS["btcv"][2]}
+    assert layout.find_cases(root, bad, **options) == []
+    assert "expected **/label/label0001.nii.gz; copy" in bad[0].reason
+
+
+def test_images_without_labels_may_be_no_cases(amos):
     cases = layout.find_cases(amos, **AMOS)
     assert [case.case for case in cases] == ["amos_0001", "amos_0004", "amos_0008"]
 
 
 def test_images_without_labels_may_be_cases(amos):
-    case = layout.find_cases(amos, **AMOS, unlabelled="keep")[1]
+    case = layout.find_cases(amos, **KEEP)[1]
     assert (case.case, case.labels) == ("amos_0002", None)
     assert layout.read(case, {1: "liver"}).labels is None
 
 
 def test_the_folder_tells_the_split(amos):
     splits = {"imagesTr": "train", "imagesVa": "validation"}
-    cases = layout.find_cases(amos, **AMOS, splits=splits, unlabelled="keep")
+    cases = layout.find_cases(amos, **KEEP, splits=splits)
     assert [case.split for case in cases] == ["train", "", "train", "validation"]
 
 

@@ -208,6 +208,14 @@ def test_series_that_cannot_be_read(dataset):
     assert [one.case for one in bad] == ["manifest/study2/series"]
 
 
+def test_a_series_that_cannot_be_read_is_of_the_patient_in_its_path(dataset, write):
+    folder = write(7, folder="Pancreas-CT/PANCREAS_0007/1.2.3")
+    min(folder.rglob("*.dcm")).write_bytes(b"<html>")
+    bad = []
+    assert len(layout.find_cases(dataset, bad)) == 2
+    assert [(one.case, one.scan) for one in bad] == [("PANCREAS_0007", "PANCREAS_0007")]
+
+
 def test_nothing_here(tmp_path):
     with pytest.raises(InputError, match="no series of slices here, expected Pancreas-CT/"):
         layout.find_cases(tmp_path)

@@ -176,6 +176,7 @@ def test_subject_that_the_table_does_not_have(dataset):
         ("image_id;age\ns0000;1\n", "has no column split"),
         (TABLE + "s0000;70;m;A;ct;training\n", "the split of s0000 is 'training'"),
         ("", "has no column"),
+        (TABLE, "has no line, expected one a subject"),
     ],
 )
 def test_table_of_another_form(dataset, text, message):

@@ -39,7 +39,8 @@ def test_places_of_phantoms_open_and_restricted_data():
 
 @pytest.mark.parametrize("scale", ["smoke", "demo", "pocket", "paper"])
 def test_a_cohort_with_one_data_set_that_may_not_be_passed_on_is_restricted(scale, tmp_path):
-    planner = Planner(ROOT, overrides={"local": {"acdc": str(tmp_path)}})
+    local = {name: str(tmp_path) for name in ("acdc", "openkbp")}
+    planner = Planner(ROOT, overrides={"local": local})
     plan = planner.plan(scale)
     for cohort, prepared in plan.prepared.items():
         real = [

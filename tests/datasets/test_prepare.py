@@ -1,9 +1,11 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,6 +140,54 @@ def test_half_written_scan_is_done_again(store, arguments):
     prepare(store, **arguments)
     assert (store / "acdc" / "patient001_ED" / "image.npy").read_bytes() == whole
     assert json.loads((store / "acdc" / "patient002_ED" / "scan.json").read_text())
+
+
+FILES = ["coarse.npy", "image.npy", "labels.npy", "reference.npz", "scan.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["empty", "cut short", "zeros"])
+def test_a_broken_file_is_named_and_what_its_error_says_repairs_it(store, arguments, name, damage):
+    prepare(store, **arguments)
+    folder = store / "acdc" / "patient001_ED"
+    path = folder / name
+    whole = path.read_bytes()
+    left = {"empty": b"", "cut short": whole[: len(whole) // 2], "zeros": bytes(len(whole))}
+    path.write_bytes(left[damage])
+    scan = PreparedScan(folder)
+    with pytest.raises(InputError) as caught:
+        getattr(scan, {"scan": "record"}.get(path.stem, path.stem))
+    text = str(caught.value)
+    assert text.startswith(f"{path}: cannot be read (")
+    assert text.endswith(f"; delete the folder {folder} and {store / 'cases.csv'}, and start again")
+    shutil.rmtree(folder)
+    (store / "cases.csv").unlink()
+    prepare(store, **arguments)
+    assert path.read_bytes() == whole
+
+
+def test_a_missing_image_is_named(store, arguments):
+    prepare(store, **arguments)
+    (store / "acdc" / "patient001_ED" / "image.npy").unlink()
+    with pytest.raises(InputError, match=r"image\.npy: cannot be read .* and start again"):
+        _ = PreparedScan(store / "acdc" / "patient001_ED").image
+
+
+def test_a_scan_lies_on_the_disk_before_its_folder_has_its_name(store, arguments, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def spy(number):
+        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        synced.append(path)
+        assert path.parent == store or path.parent.name.endswith(".partial")
+        fsync(number)
+
+    monkeypatch.setattr("os.fsync", spy)
+    prepare(store, **arguments)
+    for scan in (store / "acdc").iterdir():
+        partial = scan.with_name(f"{scan.name}.partial")
+        assert {path.name for path in synced if path.parent == partial} >= set(FILES)
+    assert synced[-1].name.startswith(".cases.csv.")
 
 
 def spoil_truncated(acdc, volumes):

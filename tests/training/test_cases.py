@@ -110,11 +110,24 @@ def test_a_scan_that_nobody_has_drawn_on_has_no_labels(broken):
 
 @pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY"])
 @pytest.mark.parametrize(
-    ("name", "step"), [("image.npy", "prepare the data"), ("codes.npy", "annotate")]
+    ("name", "remedy"),
+    [
+        ("image.npy", r"delete the folder \S+ and \S+/prepared/cases\.csv"),
+        ("codes.npy", r"delete \S+/annotated/cases\.csv"),
+    ],
 )
-def test_an_array_that_cannot_be_read_is_named(broken, name, step, content):
-    with pytest.raises(InputError, match=rf"{name}: cannot be read .* and {step} again"):
+def test_an_array_that_cannot_be_read_is_named(broken, name, remedy, content):
+    with pytest.raises(InputError, match=rf"{name}: cannot be read .*{remedy}, and start again"):
         broken(name, content)
+
+
+@pytest.mark.parametrize("name", ["image.npy", "labels.npy", "codes.npy"])
+def test_an_array_that_was_cut_short_is_named(cohort, broken, name):
+    scan = load(cohort, "complete")[0].scan
+    folder = cohort.annotated["complete"] if name == "codes.npy" else cohort.prepared
+    whole = (folder / "blocks" / scan / name).read_bytes()
+    with pytest.raises(InputError, match=rf"{name}: cannot be read \(mmap length"):
+        broken(name, whole[:-1])
 
 
 def test_codes_of_another_shape_are_refused(broken, tmp_path):

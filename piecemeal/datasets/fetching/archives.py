@@ -71,6 +71,7 @@ def extract(
     try:
         with _reading(archive):
             unpack(archive, partial, password, limit_bytes)
+        os.sync()  # once for thousands of files: the name says that all of them are there
         partial.rename(folder)
     except BaseException:
         _remove(partial)

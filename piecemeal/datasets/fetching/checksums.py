@@ -32,11 +32,15 @@ AGAIN = "delete the file and fetch it again"
 
 @dataclass(frozen=True)
 class Expected:
-    """What is published of a file: its size and its checksums (hex); None where it is not."""
+    """What is published of a file: its size and its checksums (hex); None where it is not.
+
+    repacked: whether its server may pack it anew, so that a file of other sums may be right too.
+    """
 
     bytes: int | None = None
     sha256: str | None = None
     md5: str | None = None
+    repacked: bool = False
 
 
 class WrongFileError(InputError):
@@ -65,8 +69,9 @@ def verify(path: Path, expected: Expected, lock: Path) -> str:
 
     A published SHA-256 must match and then decides alone. If only an MD5 is published it must
     match, and the SHA-256 goes into `lock`. If no sum is published the file is tested as the
-    archive that its name says it is, and then recorded (`first_use` true). What `lock` says holds
-    from then on, unless a published sum overrules it.
+    archive that its name says it is, and then recorded (`first_use` true). So it is, with a
+    warning, if it has another than the published sum but is one that may be `repacked`. What `lock`
+    says holds from then on, unless a published sum overrules it.
 
     A file whose size and modification time are still those in `lock` is not read again: an archive
     of 24 GB takes minutes. So what changes bytes and restores the time goes unnoticed; delete the
@@ -205,17 +210,12 @@ def _compare(
     path: Path, expected: Expected, found: _Record, known: _Record | None, lock: Path
 ) -> str:
     """What the file was verified by. Raises WrongFileError."""
-    for kind in ("sha256", "md5"):
-        published = getattr(expected, kind)
-        if published is None:
-            continue
-        if (actual := getattr(found, kind)) != published.lower():
-            raise WrongFileError(path, f"expected {kind} {published}, found {actual}")
-        if kind == "sha256":
-            return kind
+    kind = _published(path, expected, found, first=known is None)
+    if kind == "sha256":
+        return kind
     # Another published MD5 than the one recorded means another release; the same MD5 with another
     # SHA-256 means a forgery.
-    another = expected.md5 is not None and known is not None and known.md5 != found.md5
+    another = kind == "md5" and known is not None and known.md5 != found.md5
     if known is not None and known.sha256 != found.sha256 and not another:
         raise WrongFileError(
             path,
@@ -224,6 +224,29 @@ def _compare(
             "the file changed, here or at its source: put the former one back, or delete the entry "
             f"{_name(path, lock)!r} in {lock} to accept the new one",
         )
-    if expected.md5 is not None:
-        return "md5"
+    if kind:
+        return kind
     return known.verified_by if known else "first use"
+
+
+def _published(path: Path, expected: Expected, found: _Record, first: bool) -> str:
+    """The published sum that the file has, "sha256" or "md5"; "" if none is published.
+
+    "" as well, with a warning at `first`, if it differs as it may. Raises WrongFileError.
+    """
+    kind = next((kind for kind in ("sha256", "md5") if getattr(expected, kind)), "")
+    if not kind:
+        return ""
+    published, actual = getattr(expected, kind), getattr(found, kind)
+    if actual == published.lower():
+        return kind
+    differs = f"expected {kind} {published}, found {actual}"
+    if not expected.repacked:
+        raise WrongFileError(path, differs)
+    if first:
+        log.warning(
+            "%s: %s; its server may have packed it anew, so it is taken if the archive is sound, "
+            "and has to stay as it is: compare the files in it before you trust them",
+            *(path, differs),
+        )
+    return ""

@@ -35,6 +35,8 @@ def download(
     bytes: int | None = None,
     headers: Mapping[str, str] | None = None,
     progress: Report | None = None,
+    by_hand: str = "",
+    homepage: str = "",
     attempts: int = 8,
     timeout: tuple[float, float] = (10, 60),
     wait: Callable[[float], object] = time.sleep,
@@ -44,9 +46,10 @@ def download(
 
     bytes: its published size; a server that offers another size is passed over. headers: sent to
     every mirror. progress: called with the bytes there are and those expected, or None; by default
-    a bar on a terminal, lines in the log elsewhere. attempts: failures in a row without headway
-    until the next mirror's turn. timeout: seconds to connect, seconds without a byte. wait: waits
-    so many seconds.
+    a bar on a terminal, lines in the log elsewhere. by_hand, homepage: where a person gets the
+    file, for the message if no mirror gave it. attempts: failures in a row without headway until
+    the next mirror's turn. timeout: seconds to connect, seconds without a byte. wait: waits so many
+    seconds.
 
     What came so far lies in `<target>.part` and is continued by the next call, also after kill -9.
     The file appears under its own name when it is whole. Callers keep a second process away.
@@ -74,7 +77,7 @@ def download(
                 if error.errno in FULL:
                     raise no_space(target.parent, transfer.missing or 0, target.name) from None
                 raise
-    raise InputError(_nobody_gave(transfer.partial, reasons))
+    raise InputError(_nobody_gave(transfer.partial, reasons, _where(target, by_hand, homepage)))
 
 
 def obtain(
@@ -103,7 +106,8 @@ def obtain(
     left, wrong, remedy = list(urls), [], ""
     while left:
         try:
-            url = download(left, target, bytes=expected.bytes, **options)
+            where = {"by_hand": by_hand, "homepage": homepage}
+            url = download(left, target, bytes=expected.bytes, **where, **options)
         except InputError as error:
             raise InputError("\n".join([str(error), *wrong])) from None
         try:
@@ -116,9 +120,8 @@ def obtain(
         left = left[left.index(url) + 1 :]
     last = f"The last one is kept as {target.name}.wrong to look at. Run the same again to fetch it"
     last += " afresh" if remedy == AGAIN else f" afresh; if that ends the same: {remedy}"
-    raise InputError(
-        "\n".join([f"{target}: what was fetched is not the file expected", *wrong, last])
-    )
+    first = f"{target}: what was fetched is not the file expected"
+    raise InputError("\n".join([first, *wrong, last, *_where(target, by_hand, homepage)]))
 
 
 def require_by_hand(target: Path, where: str, homepage: str) -> None:
@@ -132,13 +135,22 @@ def require_by_hand(target: Path, where: str, homepage: str) -> None:
         )
 
 
-def _nobody_gave(partial: Partial, reasons: Mapping[str, str]) -> str:
+def _where(target: Path, by_hand: str, homepage: str) -> list[str]:
+    """The lines that say where a person gets the file, as far as it is known."""
+    place = f"Put it into {target.parent} as {target.name} and run the same again."
+    lines = [f"From its owner: {by_hand} {place}"] if by_hand else []
+    return [*lines, f"About the data set: {homepage}"] if homepage else lines
+
+
+def _nobody_gave(partial: Partial, reasons: Mapping[str, str], where: list[str]) -> str:
     lines = [f"{partial.target}: could not be fetched"]
     lines += [f"  {url}: {reason}" for url, reason in reasons.items()]
     lines.append(
         f"{partial.size} bytes that came are kept in {partial.path.name}; run the same again to go "
         "on from there. By hand:"
     )
-    command = "  curl -L -C - -o {} {}"
+    # Without --fail, the page that says no would become the file.
+    command = "  curl --fail -L -C - -o {} {}"
     target = shlex.quote(str(partial.target))
-    return "\n".join([*lines, *(command.format(target, shlex.quote(url)) for url in reasons)])
+    lines += [command.format(target, shlex.quote(url)) for url in reasons]
+    return "\n".join([*lines, *where])

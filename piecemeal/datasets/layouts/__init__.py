@@ -9,7 +9,9 @@ A layout has
   and the rest returned; without one they raise InputError. `options` are `layout_options` of the
   data set's file in config/datasets;
 - `read(case, labels) -> Scan`, with `labels` as in the data set's file. Labels in the Scan are
-  those of `scans.label_table(labels)`.
+  those of `scans.label_table(labels)`;
+- where a structure without a mask counts as absent, `check_masks(cases, labels, **options) ->
+  list[BadCase]`: the cases whose masks are not all there, so that missing is not taken for absent.
 """
 
 from types import ModuleType

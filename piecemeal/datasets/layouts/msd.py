@@ -103,7 +103,13 @@ def _entries(content: dict[str, Any], about: File) -> list[tuple[str, str, tuple
     """Case, split, (image, label) of every labelled scan."""
     found = []
     for key, split in LISTS.items():
-        for entry in content.get(key, []):
+        listed = content.get(key, [])
+        if not isinstance(listed, list):
+            raise InputError(
+                f"{about}: {key} is {listed!r}, expected a list of objects with `image` and "
+                "`label`; download it again"
+            )
+        for entry in listed:
             paths = (
                 tuple(entry.get(name) for name in ("image", "label"))
                 if isinstance(entry, Mapping)
@@ -117,6 +123,11 @@ def _entries(content: dict[str, Any], about: File) -> list[tuple[str, str, tuple
             if paths[1] is not None and not is_junk(paths[0]):
                 name = paths[0].rpartition("/")[2].removesuffix(".gz").removesuffix(".nii")
                 found.append((name, split, paths))
+    if not found:
+        raise InputError(
+            f"{about}: {' and '.join(LISTS)} list no labelled scan, expected objects with `image` "
+            "and `label`; download it again"
+        )
     return found
 
 
@@ -131,6 +142,11 @@ def _drawn(file: File, content: dict[str, Any], about: File) -> dict[str, tuple[
         ) from None
     found = {}
     for name, structures in _json(file).items():
+        if not _are_names(structures):
+            raise InputError(
+                f"{file}: {name} is {structures!r}, expected a list of names of structures, as in "
+                f"{sorted(value_of)}; correct it"
+            )
         if unknown := sorted(set(structures) - set(value_of)):
             raise InputError(
                 f"{file}: {name} has {unknown}, which are no labels of {about}: "
@@ -138,6 +154,10 @@ def _drawn(file: File, content: dict[str, Any], about: File) -> dict[str, tuple[
             )
         found[name] = tuple(sorted(value_of[structure] for structure in structures))
     return found
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _json(file: File) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def find_cases(
     images: list[str],
     labels: list[str],
     case: str,
-    unlabelled: str = "skip",
+    unlabelled: str = "bad",
     splits: Mapping[str, str] | None = None,
     orphans: str = "ignore",
 ) -> list[CaseFiles]:
@@ -62,12 +62,13 @@ def find_cases(
     expression with one group, looked for in the image's file name, or else in its path: what it
     matches is the case, `amos_(\d{4})`; images without a match are passed over. labels: patterns
     with `{case}` for the case, or `{number}` for the group; the first that is there counts.
-    unlabelled: whether an image without labels is passed over ("skip") or a case ("keep").
-    splits: folder in the image's path -> the publisher's split. orphans: whether labels without an
-    image are passed over ("ignore") or a bad case ("bad").
+    unlabelled: whether an image without labels is a bad case ("bad"), passed over ("skip", where
+    the publisher left some unlabelled) or a case ("keep"). splits: folder in the image's path ->
+    the publisher's split. orphans: whether labels without an image are passed over ("ignore") or a
+    bad case ("bad").
 
-    Raises InputError if there is no image, or an option makes no sense. Cases with two images or
-    two files of labels go to `bad`, or raise InputError naming the files.
+    Raises InputError if there is no image, or an option makes no sense. Cases with a file missing,
+    two images or two files of labels go to `bad`, or raise InputError naming the files.
     """
     expression = _expression(case, labels, unlabelled, splits or {}, orphans)
     tree = Tree(root)
@@ -87,6 +88,8 @@ def find_cases(
         elif files or unlabelled == "keep":
             split = _split(image.path, splits or {})
             cases.append(CaseFiles(name, "", image.file, files[0] if files else None, split=split))
+        elif unlabelled == "bad":
+            found_bad.append(BadCase(name, name, _without_labels(image, labels)))
         else:
             without += 1
     left = drawn.orphans()
@@ -147,7 +150,7 @@ def _expression(
 ) -> re.Pattern:
     """`case` compiled. Raises InputError if an option makes no sense."""
     choices = [
-        ("unlabelled", unlabelled, ("skip", "keep")),
+        ("unlabelled", unlabelled, ("bad", "skip", "keep")),
         ("orphans", orphans, ("ignore", "bad")),
     ]
     choices += [(f"splits.{part}", split, SPLITS) for part, split in splits.items()]
@@ -206,6 +209,17 @@ def _several(kind: str, files: list[File]) -> str:
     if len(files) < 2:
         return ""
     return f"{files[0]} and {files[1]} are {kind} of the same case; remove one of them"
+
+
+def _without_labels(image: _Image, patterns: list[str]) -> str:
+    names = [
+        pattern.replace("{case}", image.case).replace("{number}", image.number)
+        for pattern in patterns
+    ]
+    return (
+        f"{image.file}: its labels are missing, expected {' or '.join(names)}; copy them from the "
+        "data set"
+    )
 
 
 def _split(path: str, splits: Mapping[str, str]) -> str:

@@ -50,7 +50,8 @@ def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
 
     Labels without images are passed over: patients 25 and 70 were withdrawn. Raises InputError if
     there is no series. Series without labels, of an unknown patient, or a second one of the same
-    patient go to `bad`, or raise InputError naming the folder.
+    patient go to `bad`, or raise InputError naming the folder; of what patient a series is that
+    does not tell, its path may say.
     """
     tree = Tree(root)
     series, labels = _files(tree)
@@ -65,7 +66,10 @@ def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
         try:
             by_patient[_patient(files[0])].append(folder)
         except InputError as error:
-            found_bad.append(BadCase(folder, folder, str(error)))
+            # By its folder, so that one can exclude it as the patient that it is.
+            named = _PATIENT.search(folder)
+            name = named.group() if named else folder
+            found_bad.append(BadCase(name, name, str(error)))
     for patient, folders in sorted(by_patient.items()):
         number = _PATIENT.fullmatch(patient).group(1)
         where = tree.file(folders[0])

@@ -2,8 +2,8 @@
 
     meta.csv                                  image_id;age;...;split, of one line a subject
     s0000/ct.nii.gz
-    s0000/segmentations/spleen.nii.gz         one binary mask a structure, absent or all 0 if the
-                                              subject shows nothing of it
+    s0000/segmentations/spleen.nii.gz         one binary mask a structure; all 0, or in version 1
+                                              also missing, if the subject shows nothing of it
 
 With or without a folder around it all, unpacked or in the zip as published: its 145,000 files are
 read from there as well. Masks overlap, so that the order of `labels` decides.
@@ -34,10 +34,13 @@ SPLITS = {"train": "train", "val": "validation", "test": "test"}
 _FILE = re.compile(r"(s\d{4})/(?:ct|segmentations/(\w+))\.nii\.gz")
 
 
-def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
+def find_cases(
+    root: Path, bad: list[BadCase] | None = None, *, complete: bool = False
+) -> list[CaseFiles]:
     """One scan a subject of meta.csv, sorted, with every mask that is there; no volume is read.
 
-    root: the folder, the zip, or a folder that holds the zip. Raises InputError if there is no
+    root: the folder, the zip, or a folder that holds the zip. complete: whether every subject has
+    every mask in this version, which `check_masks` checks. Raises InputError if there is no
     meta.csv or it is wrong. Subjects without a CT or without any mask go to `bad`, or raise
     InputError naming the file.
     """
@@ -63,6 +66,38 @@ def find_cases(root: Path, bad: list[BadCase] | None = None) -> list[CaseFiles]:
             )
         )
     return found_or_raise(cases, found_bad, bad)
+
+
+def check_masks(cases: list[CaseFiles], labels: Labels, *, complete: bool = False) -> list[BadCase]:
+    """The subjects that lack a mask of `labels`, if every one has them all; see `find_cases`.
+
+    Raises InputError on a name of `labels` that no subject has a mask of: a version without the
+    class does not say that the structure is absent, and neither does a misspelt name.
+    """
+    names = {case.case: {name for name, _ in case.masks} for case in cases}
+    if cases and (unknown := sorted(set(labels) - set().union(*names.values()))):
+        raise InputError(
+            f"{cases[0].described_by[0]}: none of the {len(cases)} subjects beside it has the mask "
+            f"{' or '.join(f'{name}.nii.gz' for name in unknown)}, though `labels` of the data set "
+            "asks for it: is this another version? Copy what is missing, or correct `labels` in "
+            "config/datasets"
+        )
+    if not complete:
+        return []
+    return [
+        BadCase(case.case, case.scan, _incomplete(case, missing))
+        for case in cases
+        if (missing := [name for name in labels if name not in names[case.case]])
+    ]
+
+
+def _incomplete(case: CaseFiles, missing: list[str]) -> str:
+    folder = str(case.image).removesuffix("ct.nii.gz") + "segmentations"
+    others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    return (
+        f"{folder}/{missing[0]}.nii.gz{others}: is missing, though every subject of this version "
+        "has every mask, an empty one of what is absent; unpack or copy it again"
+    )
 
 
 def read(case: CaseFiles, labels: Labels) -> Scan:
@@ -110,6 +145,8 @@ def _splits(table: File) -> dict[str, str]:
                 f"{list(SPLITS)}; copy it again"
             )
         splits[row["image_id"]] = SPLITS[row["split"]]
+    if not splits:
+        raise InputError(f"{table}: has no line, expected one a subject; copy it again")
     return splits
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from piecemeal.datasets.scans import File, Labels
+from piecemeal.errors import InputError
 
 # Reads one mask and brings it onto the image: voxels (x, y, z) and notes.
 ReadMask = Callable[[File], tuple[np.ndarray, list[str]]]
@@ -21,7 +22,8 @@ def combine_masks(
     masks: (name, file), in any order; a name that `labels` has not is not read, one without a file
     is absent in this patient. labels: name -> structure, in writing order: a mask gets its
     position there, from 1, and where masks overlap the later one wins. What is above 0 is inside,
-    since some published masks are not quite binary. uint8, or uint16 above 255 masks.
+    since some published masks are not quite binary. uint8, or uint16 above 255 masks. Raises
+    InputError naming a mask that has voxels which are NaN or infinite.
     """
     files = dict(masks)
     # (z, y, x): picking voxels by a bool array is ten times slower across the memory than along.
@@ -32,6 +34,7 @@ def combine_masks(
         if name not in files:
             continue
         voxels, own = read(files[name])
+        _check_finite(voxels, files[name])
         voxels = voxels.T
         for note in own:
             notes[note].append(name)
@@ -45,6 +48,17 @@ def combine_masks(
     if overlap := np.count_nonzero(several):
         told.append(f"voxels in several masks: {overlap}, the later of `labels` wins")
     return combined.T, told
+
+
+def _check_finite(voxels: np.ndarray, file: File) -> None:
+    """NaN is above nothing: it would count as outside."""
+    if voxels.dtype.kind != "f":
+        return
+    if unusable := voxels.size - int(np.count_nonzero(np.isfinite(voxels))):
+        raise InputError(
+            f"{file}: {unusable} of {voxels.size} voxels are NaN or infinite, expected 0 and 1; "
+            "repair the file or leave the scan out"
+        )
 
 
 def _names(names: list[str]) -> str:

@@ -159,6 +159,17 @@ def test_modes_of_the_archive_are_not_taken_over(place):
     assert modes == {0}
 
 
+def test_files_lie_on_the_disk_before_the_folder_has_its_name(place, monkeypatch):
+    there = []
+
+    def spy():
+        there.extend(sorted(path.name for path in place.iterdir()))
+
+    monkeypatch.setattr("os.sync", spy)
+    unpack(pack(place / "a.zip", FILES, "zip"))
+    assert there == ["a.zip", "out.partial"]
+
+
 def test_a_leftover_of_an_interrupted_unpacking_is_replaced(place):
     (place / "out.partial").mkdir()
     (place / "out.partial" / "rest").touch()

@@ -25,6 +25,7 @@ def archive(name, **changes):
         "approximate_gb": None,
         "sha256": None,
         "md5": None,
+        "repacked": False,
         "unpack": "zip",
         "into": "",
         "password_from": "",
@@ -129,6 +130,27 @@ def test_what_a_person_has_to_place_is_named_before_anything_is_unpacked(tmp_pat
         assemble(tmp_path / "raw", archives, downloads, "https://example.org")
     assert str(downloads) in str(said.value)
     assert not (tmp_path / "raw").exists()
+
+
+def test_a_file_that_its_server_may_pack_anew_is_taken(tmp_path, downloads):
+    zipped(downloads / "ACDC.zip", {"a.txt": "a"})
+    anew = archive("ACDC.zip", sha256=64 * "0", repacked=True)
+    assert tree(assemble(tmp_path / "raw", [anew], downloads)) == {"a.txt": "a"}
+
+
+def test_all_lies_on_the_disk_before_a_name_vouches_for_it(tmp_path, downloads, monkeypatch):
+    zipped(downloads / "part1.zip", {"a.txt": "a"})
+    folder = tmp_path / "raw"
+    there = []
+
+    def spy():
+        there.append(sorted(path.name for path in folder.iterdir()))
+
+    monkeypatch.setattr("os.sync", spy)
+    assemble(folder, [archive("part1.zip")], downloads)
+    assert there == [["download.partial", "parts"], ["download", "parts"]]
+    assemble(folder, [archive("part1.zip")], downloads)
+    assert len(there) == 2  # nothing was written again
 
 
 def test_a_file_that_is_not_the_published_one_is_refused(tmp_path, downloads):

@@ -267,3 +267,40 @@ def test_an_encrypted_7z_is_recorded_with_a_warning(tmp_path, lock, caplog):
         archive.writestr(NOISE, "a/scan.nii")
     verify(path, Expected(), lock)
     assert "its content is not tested" in caplog.text
+
+
+REPACKED = [Expected(sha256=64 * "0", repacked=True), Expected(md5=32 * "0", repacked=True)]
+
+
+@pytest.mark.parametrize("expected", REPACKED, ids=["sha256", "md5"])
+def test_an_archive_that_is_packed_anew_is_tested_recorded_and_held(
+    tmp_path, lock, caplog, expected
+):
+    path = tmp_path / "x.zip"
+    write_zip(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert verify(path, expected, lock) == digest
+    assert "its server may have packed it anew" in caplog.text
+    assert (entry(lock, "x.zip")["verified_by"], entry(lock, "x.zip")["first_use"]) == (
+        "first use",
+        True,
+    )
+    caplog.clear()
+    assert verify(path, expected, lock) == digest
+    assert caplog.text == ""
+    rewrite(path, path.read_bytes() + b"more")
+    with pytest.raises(WrongFileError, match="as recorded in"):
+        verify(path, expected, lock)
+
+
+def test_an_archive_that_is_packed_anew_must_be_sound(tmp_path, lock):
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"<html>Please log in</html>")
+    with pytest.raises(WrongFileError, match="expected a sound zip archive"):
+        verify(path, REPACKED[0], lock)
+    assert not lock.exists()
+
+
+def test_an_archive_that_may_be_packed_anew_and_is_not_has_its_sum(path, lock):
+    verify(path, Expected(sha256=SHA256, repacked=True), lock)
+    assert entry(lock)["verified_by"] == "sha256"

@@ -345,7 +345,7 @@ def test_who_gives_up_says_why_what_is_kept_and_how_to_do_it_by_hand(fetch, serv
     for name in ("a", "b"):
         reason = "answered 503 Service Unavailable (2 times without headway)"
         assert f"  {server.url(name)}: {reason}\n" in text
-        assert f"  curl -L -C - -o {fetch.target} {server.url(name)}" in text
+        assert f"  curl --fail -L -C - -o {fetch.target} {server.url(name)}" in text
     assert "15000 bytes that came are kept in file.bin.part; run the same again to go on" in text
     assert not fetch.target.exists()
     assert fetch(names=["a"]) == CONTENT
@@ -646,6 +646,33 @@ def test_a_file_to_place_by_hand_is_asked_for(have, tmp_path):
     os.utime(have.target, ns=(1, 1))  # as above
     with pytest.raises(InputError, match="expected sha256"):
         have(names=[], **by_hand)
+
+
+BY_HAND = {"by_hand": "Register at the owner's.", "homepage": "https://example.org/acdc"}
+PAGE = Fault(headers={"Content-Type": "text/html"}, body=b"<html>Please log in</html>")
+
+
+@pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=403), PAGE], ids=repr)
+def test_who_is_refused_is_told_where_a_person_gets_the_file(have, fault):
+    with pytest.raises(InputError) as caught:
+        have(faults=[fault], **BY_HAND)
+    *_, owner, page = str(caught.value).splitlines()
+    assert owner == (
+        f"From its owner: Register at the owner's. Put it into {have.target.parent} as file.bin "
+        "and run the same again."
+    )
+    assert page == "About the data set: https://example.org/acdc"
+
+
+def test_where_a_person_gets_a_file_is_told_if_all_that_came_was_wrong(have):
+    with pytest.raises(InputError, match=r"not the file expected[\s\S]*From its owner: Register"):
+        have(faults=[Fault(body=FLIPPED)], **BY_HAND)
+
+
+def test_nothing_is_said_of_an_owner_nobody_knows(have):
+    with pytest.raises(InputError) as caught:
+        have(faults=[Fault(status=403)])
+    assert str(caught.value).splitlines()[-1].startswith("  curl --fail")
 
 
 def test_a_file_to_place_by_hand_needs_no_homepage(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from piecemeal.datasets.reading.masks import combine_masks
 from piecemeal.datasets.scans import label_table
+from piecemeal.errors import InputError
 
 SHAPE = (4, 4, 1)
 # Rows x, columns y; they overlap in (1, 1).
@@ -81,3 +82,11 @@ def test_more_masks_than_a_byte_can_number():
     combined, _ = combine(labels, {"m300": mask})
     assert combined.dtype == np.uint16
     assert (combined == 300).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_mask_with_voxels_that_are_no_numbers_is_refused(value):
+    mask = SPLEEN.astype(np.float32)
+    mask[3, 3, 0] = value
+    with pytest.raises(InputError, match="spleen: 1 of 16 voxels are NaN or infinite"):
+        combine({"spleen": "spleen"}, {"spleen": mask})
