@@ -23,8 +23,8 @@ from piecemeal.figure_specs import (
     check_table,
     cohorts_of,
 )
+from piecemeal.recipes import Recipe, RecipesFile
 from piecemeal.table_specs import Table, TablesFile
-from piecemeal.training_specs import Recipe
 from piecemeal.validation import Name, Strict, load_model, validate
 
 # What `postprocessing` says of a prediction to which nothing was done.
@@ -68,12 +68,6 @@ class PaperRun(Strict):
     recipe: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="entry of recipes.yaml in place of settings of the method's file"
     )
-
-
-class RecipesFile(Strict):
-    """recipes.yaml, which a paper need not have."""
-
-    recipes: dict[Name, Recipe] = Field(description="name in runs.tsv -> settings")
 
 
 class PaperFolder(NamedTuple):

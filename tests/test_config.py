@@ -11,6 +11,7 @@ from piecemeal import (
     config,
     dataset_specs,
     papers,
+    recipes,
     registry,
     training_specs,
 )
@@ -310,7 +311,7 @@ def test_models_do_not_change(method):
 
 def test_every_key_is_described():
     files = (annotation_specs, augmentation_specs, cohort_specs)
-    files += (config, dataset_specs, training_specs)
+    files += (config, dataset_specs, recipes, training_specs)
     models = {m for file in files for m in vars(file).values() if isinstance(m, type)}
     models = [m for m in models if issubclass(m, Strict) and m is not Strict]
     undescribed = {

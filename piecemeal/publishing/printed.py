@@ -247,11 +247,10 @@ def _short(status: str) -> str:
 def _embolden(
     cells: _Cells, table: Table, names: list[str], measures: Sequence[Metric | Speed]
 ) -> None:
-    """Mark the best of the compared arms, all of them where the printed numbers tie.
+    """Mark the best of the compared arms, all that tie in print, but none that found nothing.
 
-    Where none found anything, none is the best.
-    Where the table leaves cases out, an arm that missed anything is never the best: its misses
-    chose the cases. In an average that holds for a miss in any column.
+    Where the table leaves cases out, an arm that missed anything, of an average in any column, is
+    never the best: its misses chose the cases.
     """
     averages = {half.average for half in table.halves}
     for name, (i, measure) in product(names, enumerate(measures)):
@@ -263,9 +262,8 @@ def _embolden(
             lost = {arm for arm in means for column in rests_on if _lost(cells[arm, column][i])}
             means = {arm: mean for arm, mean in means.items() if arm not in lost}
         best = (max if measure.better == "higher" else min)(means.values(), default=None)
-        if measure.better == "higher" and best == 0:
-            continue
-        for arm in (arm for arm, mean in means.items() if mean == best):
+        nothing = 0.0 if measure.better == "higher" else None
+        for arm in (arm for arm, mean in means.items() if mean == best != nothing):
             cells[arm, name][i] = cells[arm, name][i]._replace(best=True)
 
 
