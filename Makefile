@@ -7,7 +7,7 @@ CORES  ?= all
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup demo test test-cluster lint format lock benchmark reference restore clean
+.PHONY: setup demo arena test test-cluster lint format lock benchmark reference restore clean
 
 setup: $(VENV)/.ready ## make the virtual environment from the lock
 
@@ -24,6 +24,10 @@ demo: setup ## everything on built-in phantoms; ends with the report
 	@! git rev-parse --git-dir >/dev/null 2>&1 || ! grep -qx 'scale: demo' config/config.yaml || \
 	  dvc commit --quiet --force
 	@echo "The data, case by case: $(CURDIR)/results/demo/quality"
+	@echo "The report: $(CURDIR)/results/demo/report.html"
+
+arena: setup ## the arena beside it: every method on one patchwork of incomplete labels
+	snakemake --cores $(CORES) --config scale=demo papers=all
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 
 test: setup ## all tests, in CORES processes; `pytest PATH` runs some of them in one

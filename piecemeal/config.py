@@ -92,13 +92,20 @@ class ScaleConfig(Strict):
     sources: dict[Name, Source] = Field(description="data set -> where it comes from")
     cohorts: dict[Name, CohortScale] = Field(description="cohorts run at this scale")
     networks: dict[Name, dict[str, Any]] = Field({}, description="network -> changed options")
+    on_request: list[Name] = Field(
+        [], description="papers that are made only where `--config papers=` or local.yaml says so"
+    )
 
 
 class MainConfig(Strict):
     """config/config.yaml, with config/local.yaml and `--config` on top."""
 
     scale: Name = Field(description="scale of the default target")
-    papers: list[Name] = Field(min_length=1, description="folders of config/papers to reproduce")
+    papers: list[Name] = Field(
+        min_length=1,
+        description="folders of config/papers to reproduce; `all` for every one of config.yaml, "
+        "those that a scale leaves out unless they are asked for included",
+    )
     local: dict[Name, Path] = Field({}, description="data set -> folder with its official layout")
     downloads: Path = Field(Path("data/downloads"), description="folder the archives are kept in")
     gpu_tflops: float = Field(

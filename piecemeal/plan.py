@@ -36,7 +36,8 @@ class Planner(DataPlanner):
         for name in scale.cohorts:  # also those that nothing is trained on
             if not self._waits_for_a_folder(scale, name):
                 self._prepared(plan, scale, name)
-        for key in self.main.papers:
+        left_out = set() if self.papers_asked_for else set(scale.on_request)
+        for key in (key for key in self.main.papers if key not in left_out):
             runs: list[dict[str, str]] = []
             before: Chain = {}
             for arm in self.paper(key).runs:

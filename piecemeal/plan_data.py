@@ -31,6 +31,7 @@ class DataPlanner:
     def __init__(self, root: Path = Path(), overrides: dict[str, Any] | None = None):
         self.folder = root / "config"
         self._read: dict[Path, Any] = {}
+        self.papers_asked_for = False
         self.main = self._main(overrides or {})
 
     def _load(self, read: Callable[..., Any], path: Path, *model: type) -> Any:
@@ -42,15 +43,21 @@ class DataPlanner:
     def _main(self, overrides: dict[str, Any]) -> c.MainConfig:
         path, local = self.folder / "config.yaml", self.folder / "local.yaml"
         merged = dict(validate(load_yaml(path), c.MainConfig, path).model_dump(mode="json"))
+        every = merged["papers"]
+
+        def said(changes: dict[str, Any]) -> dict[str, Any]:
+            self.papers_asked_for |= "papers" in changes
+            return changes | ({"papers": every} if changes.get("papers") == "all" else {})
+
         if local.exists():
             changes = load_yaml(local) or {}
             if not isinstance(changes, dict):
                 raise InputError(
                     f"{local}: expected keys of {path}, as in `local: {{acdc: /path}}`"
                 )
-            validate({**merged, **changes}, c.MainConfig, local)
-            merged |= changes
-        return validate({**merged, **overrides}, c.MainConfig, "--config")
+            merged |= said(changes)
+            validate(merged, c.MainConfig, local)
+        return validate({**merged, **said(overrides)}, c.MainConfig, "--config")
 
     def scale(self, name: str) -> c.ScaleConfig:
         """The scale `name`."""
@@ -75,6 +82,7 @@ class DataPlanner:
         given = [
             ("cohorts", "cohorts", scale.cohorts),
             ("sources", "datasets", scale.sources),
+            ("on_request", "papers", scale.on_request),
             *(
                 (f"cohorts.{name}.{key}", "methods", getattr(cohort, key))
                 for name, cohort in scale.cohorts.items()
@@ -82,7 +90,11 @@ class DataPlanner:
             ),
         ]
         for key, folder, names in given:
-            allowed = sorted(path.stem for path in (self.folder / folder).glob("*.yaml"))
+            allowed = sorted(
+                path.stem
+                for path in (self.folder / folder).iterdir()
+                if path.suffix == ".yaml" or path.is_dir()
+            )
             if unknown := sorted(set(names) - set(allowed)):
                 raise InputError(f"{where}: key '{key}': unknown {unknown}; allowed: {allowed}")
         # Of all papers, as a scale is the same whichever are asked for.

@@ -451,6 +451,18 @@ def test_local_path_is_taken_from_local_yaml(place):
     assert place.plan("pocket").raw["acdc"].settings["path"] == "/somewhere/acdc"
 
 
+def test_a_paper_on_request_is_made_where_it_is_asked_for(place):
+    place.change("config.yaml", lambda c: c.update(papers=["kemnitz2018", "arena"]))
+    assert list(place.plan("smoke").papers) == ["kemnitz2018", "arena"]
+    assert list(place.plan("demo").papers) == ["kemnitz2018"]
+    assert list(place.plan("demo", papers="all").papers) == ["kemnitz2018", "arena"]
+    assert list(place.plan("demo", papers=["arena"]).papers) == ["arena"]
+    place.change("local.yaml", lambda c: c.update(papers="all"))
+    assert list(place.plan("demo").papers) == ["kemnitz2018", "arena"]
+    place.change("scales/demo.yaml", lambda c: c.update(on_request=["arina"]))
+    refused(place, "on_request", "arina", scale="demo")
+
+
 def test_a_folder_that_no_run_needs_may_be_missing(place):
     place.change("local.yaml", lambda c: c.update(local={"acdc": "/somewhere/acdc"}))
     assert "head_neck" not in place.plan("pocket").prepared

@@ -108,9 +108,7 @@ def _intervals(axes: Axes, rows: Sequence[tuple[float, float, float]]) -> None:
     colour = style.PALETTE[0]
     for place, (centre, low, high) in enumerate(rows):
         axes.plot([low, high], [place] * 2, color=colour, linewidth=1.2, solid_capstyle="butt")
-        axes.plot(
-            *([centre], [place]), color=colour, marker="o", markersize=4.5, markeredgecolor="white"
-        )
+        axes.plot(*([centre], [place]), color=colour, marker="o", markersize=4)
     if not rows:
         axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color=style.FAINT)
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)

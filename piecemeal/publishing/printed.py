@@ -130,11 +130,9 @@ def lay_out(
 
     halves, others = [], []
     for half in table.halves:
-        names = [column.name for column in half.columns]
-        headings = [column.heading for column in half.columns]
-        if half.average is not None:
-            names.append(half.average)
-            headings.append(half.average)
+        average = [] if half.average is None else [half.average]
+        names = [column.name for column in half.columns] + average
+        headings = [column.heading for column in half.columns] + average
         for setting in _settings(rows, half):
             blocks = []
             if metrics:
@@ -262,8 +260,7 @@ def _embolden(
             lost = {arm for arm in means for column in rests_on if _lost(cells[arm, column][i])}
             means = {arm: mean for arm, mean in means.items() if arm not in lost}
         best = (max if measure.better == "higher" else min)(means.values(), default=None)
-        nothing = 0.0 if measure.better == "higher" else None
-        for arm in (arm for arm, mean in means.items() if mean == best != nothing):
+        for arm in (a for a, m in means.items() if m == best and (m or measure.better == "lower")):
             cells[arm, name][i] = cells[arm, name][i]._replace(best=True)
 
 
@@ -276,7 +273,8 @@ def _other_conventions(
 ) -> list[OtherConvention]:
     """Every column in which a compared arm's distance rests on misses, all compared arms.
 
-    A normalised distance is not repeated beside the same one in its unit.
+    A normalised distance is not repeated beside the same one in its unit, nor is a way of counting
+    that leaves nobody a number.
     """
     found = []
     plain = {metric.score for metric in metrics if not metric.normalised}
@@ -290,7 +288,8 @@ def _other_conventions(
             for way in others:
                 rows = [numbers.loc[setting, arm, name, way.name] for arm in table.compared]
                 texts = [_other_number(row, way, metric) for row in rows]
-                found.append(OtherConvention(setting, name, metric.name, way.words, texts))
+                if set(texts) != {NONE}:
+                    found.append(OtherConvention(setting, name, metric.name, way.words, texts))
     return found
 
 
