@@ -1,6 +1,7 @@
 """The command line: `piecemeal plan` says what will run, `piecemeal status` where the runs are.
 
-Both only read, at any time and as often as one likes.
+Both only read, at any time and as often as one likes. `piecemeal predict` has a finished run
+segment a scan of the user's own.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--scale", help="smoke, demo, pocket, ...; default: that of config.yaml")
     common.add_argument("--json", action="store_true", help="for programs")
     parser = argparse.ArgumentParser(
-        prog="piecemeal", description="What will run, and where the runs are."
+        prog="piecemeal",
+        description="What will run, where the runs are, and what they make of other scans.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     plan = commands.add_parser(
@@ -60,7 +62,22 @@ def _parser() -> argparse.ArgumentParser:
         "--watch", type=_seconds, metavar="SECONDS", help="say it again every so many seconds"
     )
     status.set_defaults(command=_status)
+    predict = commands.add_parser("predict", help="a label map of a scan of your own")
+    predict.add_argument("run", type=Path, help="folder of a finished run (weights.pt, run.json)")
+    predict.add_argument("scan", type=Path, help=".nii, .nii.gz, .nrrd, or a DICOM series' folder")
+    predict.add_argument("--output", type=Path, required=True, help=".nii.gz file to write")
+    predict.add_argument("--task", help="where the run's cohort has tasks: which the scan shows")
+    predict.add_argument("--modality", help="CT or MR, where the run's cohort has both")
+    predict.add_argument("--threads", type=_count_from_1, default=os.cpu_count(), metavar="N")
+    predict.add_argument("--force", action="store_true", help="replace the output if it exists")
+    predict.set_defaults(command=_predict)
     return parser
+
+
+def _count_from_1(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got '{text}'")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -224,6 +241,13 @@ def _last_line(total: Totals) -> str:
         f"{total.finished} of {_count(total.runs)} finished, "
         f"{total.gpu_hours:.2f} GPU hours used, {left}"
     )
+
+
+def _predict(options: argparse.Namespace) -> Iterator[str]:
+    from piecemeal.prediction import predict_own_scan  # takes torch, which the others need not
+
+    given = {key: getattr(options, key) for key in ("task", "modality", "threads", "force")}
+    return predict_own_scan(options.run, options.scan, options.output, **given)
 
 
 def _table(head: Row, rows: Sequence[Row], right: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from piecemeal import methods
@@ -28,6 +29,7 @@ from piecemeal.evaluation.overlapping import bit_by_bit, largest_components
 from piecemeal.evaluation.slices import slice_distances
 from piecemeal.inference import ForwardPasses, predict, warm_up
 from piecemeal.methods._base import Method, TaskConditioned
+from piecemeal.provenance import file_sha256
 from piecemeal.training.results import load_network
 from piecemeal.training.runtime import prepare_process, return_freed_memory
 from piecemeal.training.validation import memory_format_of
@@ -36,9 +38,10 @@ log = logging.getLogger(__name__)
 
 COLUMNS = [
     *("cohort", "annotation", "method", "seed"),
-    *("dataset", "case", "phase", "task", "structure", "status"),
+    *("dataset", "case", "phase", "structure", "status"),
     *("dice", "assd_mm", "hd_mm", "hd95_mm"),
     *("true_voxels", "predicted_voxels", "overlap_voxels", "seconds"),
+    "task",  # last: other programs rely on the order of those before it
 ]
 
 
@@ -48,8 +51,9 @@ class RunScores(NamedTuple):
     `processed`: as the cohort asks to score (largest components kept where it says so);
     `unprocessed`: of the predictions as they came; `scans`: what belongs to a scan as a whole, one
     entry each: dataset, case, phase, task ("" in a cohort without tasks), modality, diagonal_mm,
-    seconds, forward_passes, head_passes, and of a method that takes a pass for every task
-    seconds_one_pass and forward_passes_one_pass; `slices`: of a cohort that asks for them, one
+    seconds, forward_passes, head_passes, weights_sha256 (of the file that it was predicted with, if
+    there is one), and of a method that takes a pass for every task seconds_one_pass and
+    forward_passes_one_pass; `slices`: of a cohort that asks for them, one
     entry a scan, structure and table (processed: true, false): hd_slice_px (None without any
     slice), slices, left_out; its scans have slice_diagonal_px, the diagonal of their plane: no two
     voxels of a slice lie further apart.
@@ -134,15 +138,9 @@ def score_run(
     """
     # As in training: without its allocator a prediction spends most of its time on page faults.
     device = prepare_process(threads)
-    method = methods.load(
-        settings["implementation"], settings["classes"], settings["method_options"]
-    )
-    if isinstance(method, TaskConditioned):
-        method.one_pass = settings.get("inference", {}).get("one_pass", method.one_pass)
-    network = None
-    if method.trained:
-        network = load_network(settings, method, weights)
-        network.to(device, memory_format=memory_format_of(network, device))
+    method, network = load_to_predict(settings, weights, device)
+
+    of_weights = {"weights_sha256": file_sha256(weights)} if weights.is_file() else {}
 
     processed, raw, scans, slices = [], [], [], []
     for row in _to_score(prepared, settings).itertuples(index=False):
@@ -159,6 +157,7 @@ def score_run(
             | {"modality": getattr(row, "modality", "")}
             | {"diagonal_mm": round(diagonal_mm(scan.geometry, truth.flat), 4), "seconds": seconds}
             | {"forward_passes": passes.count, "head_passes": passes.head_count}
+            | of_weights
             | _in_one_pass(method, network, scan, settings)
         )
         cleaned = truth.cleaned(prediction, settings["largest_component"])
@@ -175,6 +174,25 @@ def score_run(
     run = {key: settings[key] for key in ("cohort", "annotation", "method", "seed")}
     first, second = (_all(t).assign(**run)[COLUMNS] for t in (processed, raw))
     return RunScores(first, second, scans, slices)
+
+
+def load_to_predict(
+    settings: Mapping[str, Any], weights: Path, device: torch.device
+) -> tuple[Method, nn.Module | None]:
+    """Method and network of a run as scans are predicted with them; None if nothing is trained.
+
+    settings: the run's, of its scoring; the network lies on `device`. Raises InputError if the
+    weights are damaged or those of another network.
+    """
+    method = methods.load(
+        settings["implementation"], settings["classes"], settings["method_options"]
+    )
+    if isinstance(method, TaskConditioned):
+        method.one_pass = settings.get("inference", {}).get("one_pass", method.one_pass)
+    if not method.trained:
+        return method, None
+    network = load_network(settings, method, weights)
+    return method, network.to(device, memory_format=memory_format_of(network, device))
 
 
 def _all(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -231,10 +249,14 @@ def diagonal_mm(geometry: Geometry, flat: bool = False) -> float:
     return math.hypot(*sides[flat:])
 
 
+def label_image(prediction: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
+    """Class ids (z, y, x), or a bit mask, voxel by voxel as the scan's own file has them."""
+    affine = geometry.affine
+    if geometry.file_axes:
+        prediction, affine = to_file_order(prediction, affine, geometry.file_axes)
+    return nib.Nifti1Image(prediction.transpose(2, 1, 0), affine, dtype=np.uint8)
+
+
 def _write(path: Path, prediction: np.ndarray, scan: PreparedScan) -> None:
-    """Write class ids (z, y, x), or a bit mask, voxel by voxel as the scan's own file has them."""
-    affine, file_axes = scan.geometry.affine, scan.geometry.file_axes
-    if file_axes:
-        prediction, affine = to_file_order(prediction, affine, file_axes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(prediction.transpose(2, 1, 0), affine, dtype=np.uint8), path)
+    nib.save(label_image(prediction, scan.geometry), path)

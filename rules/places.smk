@@ -102,10 +102,14 @@ def files_of_run(wildcards):
 
 
 def weights_to_score(wildcards, name):
-    """Weights of a run as an input of its scores, whose age counts only if they are forced."""
+    """Weights of a run as an input of its scores, whose age counts only if they are made anew.
+
+    Weights that are there may have come from elsewhere, with any age. Of ancient files Snakemake
+    does not mind either that a job of the same start makes them.
+    """
     found = files_of_run(wildcards)
     path = str(found.folder / name)
-    return path if found.trained_again else ancient(path)
+    return path if found.trains else ancient(path)
 
 
 def unless_trained(wildcards, folder):

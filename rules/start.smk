@@ -9,6 +9,10 @@ from snakemake.logging import logger
 from piecemeal.orphans import cancel_orphans, orphans
 from piecemeal.plan_file import freeze
 
+# What follows `onstart:` is the body of a function: a lock that only its variables know is lifted
+# as soon as it returns.
+held_locks = []
+
 
 def take_folder():
     """One Snakemake at a time: a lock that the system lifts when this process dies.
@@ -23,6 +27,7 @@ def take_folder():
         raise WorkflowError(
             f"another snakemake is at work in {Path.cwd()}; wait for it or stop it"
         ) from None
+    held_locks.append(lock)
     return lock
 
 

@@ -25,6 +25,7 @@ rule metrics:
         "../envs/piecemeal.yaml"
     params:
         given=lambda wc: parameters().metrics(planner(), plan(wc.scale)),
+        prepared=lambda wc: prepared_folders(wc.scale, plan(wc.scale).runs),
         runs=lambda wc: f"results/{wc.scale}/runs",
     script:
         "../workflow/scripts/metrics.py"

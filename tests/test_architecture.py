@@ -35,6 +35,7 @@ LAYERS = [
         "projection_specs",
         "training_specs",
     },
+    {"recipes"},
     {"papers"},
     {"cohort_specs"},
     {"config"},
@@ -44,6 +45,7 @@ LAYERS = [
     {"training"},
     {"inference"},
     {"publishing", "scoring", "status"},
+    {"prediction"},
     {"cli"},
     {"__main__"},
 ]
@@ -60,7 +62,7 @@ WITHOUT_TORCH += [
     "plan_data",
     "sharing",
 ]
-WITHOUT_TORCH += ["figure_specs", "orphans", "projection_specs", "run_files", "site"]
+WITHOUT_TORCH += ["figure_specs", "orphans", "projection_specs", "recipes", "run_files", "site"]
 
 
 def name_of(path: Path) -> str:

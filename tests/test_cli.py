@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from piecemeal import cli, status
+from piecemeal import cli, prediction, status
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import locked
 
@@ -525,6 +525,46 @@ def test_a_run_of_two_arms_is_one_line(project, lines, monkeypatch):
     assert printed[-1].startswith(
         f"{len(project.plan.runs)} runs at scale smoke, about 0.0 GPU hours"
     )
+
+
+# --- predictions of other scans; tests/prediction has what they are ------------------------------
+
+
+def test_a_prediction_is_asked_for_with_its_options(monkeypatch, capsys):
+    asked = []
+
+    def predict_own_scan(*given, **options):
+        asked.append((given, options))
+        yield "labels.nii.gz: liver 1500 ml"
+
+    monkeypatch.setattr(prediction, "predict_own_scan", predict_own_scan)
+    command = ["predict", "run", "scan.nii.gz", "--output", "labels.nii.gz"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == "labels.nii.gz: liver 1500 ml\n"
+    more = ["--task", "hip", "--modality", "CT", "--threads", "2", "--force"]
+    assert cli.main(command + more) == 0
+    (given, options), (_, all_options) = asked
+    assert given == (Path("run"), Path("scan.nii.gz"), Path("labels.nii.gz"))
+    assert options.pop("threads") >= 1
+    assert options == {"task": None, "modality": None, "force": False}
+    assert all_options == {"task": "hip", "modality": "CT", "threads": 2, "force": True}
+
+
+def test_a_prediction_that_cannot_be_made_ends_in_its_message(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["predict", "run", "scan.nii.gz", "--output", "labels.nii.gz"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "piecemeal: run/run.json: cannot be read" in output.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "2.5", "many"])
+def test_a_prediction_takes_a_thread(capsys, threads):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["predict", "run", "scan.nii", "--output", "map.nii", f"--threads={threads}"])
+    assert caught.value.code == 2
+    assert f"got '{threads}'" in capsys.readouterr().err
 
 
 # --- the command itself -------------------------------------------------------------------------

@@ -17,11 +17,12 @@ from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.methods._base import TaskConditioned
+from piecemeal.provenance import file_sha256
 from piecemeal.scoring import diagonal_mm, score_run
 
 COLUMNS = (
-    "cohort,annotation,method,seed,dataset,case,phase,task,structure,status,"
-    "dice,assd_mm,hd_mm,hd95_mm,true_voxels,predicted_voxels,overlap_voxels,seconds"
+    "cohort,annotation,method,seed,dataset,case,phase,structure,status,"
+    "dice,assd_mm,hd_mm,hd95_mm,true_voxels,predicted_voxels,overlap_voxels,seconds,task"
 )
 SCRIPT = Path(__file__).resolve().parents[1] / "workflow" / "scripts" / "score.py"
 NAMES = {"scores": "scores.csv", "unprocessed": "unprocessed.csv", "record": "scores.json"}
@@ -244,6 +245,16 @@ def test_what_belongs_to_a_scan(cohort, settings, slow, tmp_path):
         }
         for case in cases[cases["split"] == "test"]["case"]
     ]
+
+
+def test_a_scan_says_which_weights_it_was_predicted_with(
+    cohort, settings, untrained, weights, tmp_path
+):
+    nothing = tmp_path / "nothing.pt"
+    torch.save({}, nothing)
+    for given, path in ((settings(), weights), (untrained("oracle"), nothing)):
+        scans = score_run(given, cohort.prepared, path, tmp_path).scans
+        assert {scan["weights_sha256"] for scan in scans} == {file_sha256(path)}
 
 
 @pytest.fixture

@@ -5,14 +5,22 @@ a volume run in threads.
 """
 
 import contextlib
+import hashlib
+import inspect
 import itertools
+import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+from piecemeal.provenance import replacing
 
 # A boundary voxel is one number: z, y, x and the structure, this many bits each.
 AXIS_BITS = 18
@@ -22,11 +30,62 @@ MOST_STRUCTURES = (1 << STRUCTURE_BITS) - 1
 X_SHIFT, Y_SHIFT, Z_SHIFT = (STRUCTURE_BITS + i * AXIS_BITS for i in range(3))
 
 
+class _Files:
+    """Compiled code on disk, a file for every kind of arguments that a function was called with.
+
+    A file is named by all that it is made from: the module of the function and this one, whose
+    constants are compiled into functions of others. So what is stale is never asked for, and
+    processes that compile at once write the same. Each begins with the hash of the rest.
+    """
+
+    def __init__(self, folder: str, name: str, function: Callable):
+        self.folder, self.name = Path(folder), name
+        modules = [Path(path).read_bytes() for path in (inspect.getfile(function), __file__)]
+        self.made_from = [numba.__version__, *(hashlib.sha256(m).hexdigest() for m in modules)]
+
+    def load(self, key: Any) -> Any:
+        """What was saved under `key`; None if that is nothing, or not whole after a crash."""
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        digest, data = content[:32], content[32:]
+        return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
+
+    def save(self, key: Any, code: Any) -> None:
+        """Save `code` under `key`, in place of what cannot be read."""
+        data = dumps(code)
+        with replacing(self._path(key)) as temporary:
+            temporary.write_bytes(hashlib.sha256(data).digest() + data)
+
+    def _path(self, key: Any) -> Path:
+        digest = hashlib.sha256(repr([*self.made_from, key]).encode()).hexdigest()
+        return self.folder / f"{self.name}.{digest[:16]}.nbc"
+
+
+class _Cache(FunctionCache):
+    """numba's cache of one function, in files that survive crashes and changes of constants.
+
+    numba's own are not read again once one of them is empty, and know one module only. Raises
+    RuntimeError if there is no folder to write to.
+    """
+
+    def __init__(self, function: Callable):
+        super().__init__(function)
+        self._cache_file = _Files(self.cache_path, self._impl.filename_base, function)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save what was compiled, if the disk lets us; if not, it is compiled every time."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
+
+
 def compiled(function: Callable) -> Callable:
     """Compile, and keep the result on disk wherever numba finds a folder that it may write to."""
+    dispatcher = numba.njit(nogil=True)(function)
     with contextlib.suppress(RuntimeError):
-        return numba.njit(nogil=True, cache=True)(function)
-    return numba.njit(nogil=True)(function)
+        dispatcher._cache = _Cache(function)
+    return dispatcher
 
 
 class Surfaces(NamedTuple):

@@ -200,8 +200,8 @@ def _checked_spacing(prediction: np.ndarray, reference: np.ndarray, spacing) -> 
 
 def _checked_names(labels: Iterable[int] | Mapping[int, str]) -> list[tuple[int, int | str]]:
     """Return (class id, what to call it) for every label asked for."""
-    named = labels.items() if isinstance(labels, Mapping) else ((label, label) for label in labels)
     try:
+        named = labels.items() if isinstance(labels, Mapping) else [(k, k) for k in labels]
         names = [
             (operator.index(class_id), name if isinstance(name, str) else operator.index(name))
             for class_id, name in named

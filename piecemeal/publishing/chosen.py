@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,14 @@ from piecemeal.figure_specs import QualitativeFigure
 from piecemeal.publishing import style
 from piecemeal.publishing.composition import parted
 from piecemeal.publishing.examples import Panel
+
+# What nibabel raises on a file that is missing, cut short or damaged.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, zlib.error),
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    nib.wrapstruct.WrapStructError,
+)
 
 
 class Scored(NamedTuple):
@@ -110,7 +119,8 @@ def panel(
     """The slice of a scan with most foreground, and what every arm made of it.
 
     about: structures, tasks and `overlapping` of the cohort; predicted: arm -> the folder of its
-    run's predictions. An arm without a prediction of the scan was not asked for its task.
+    run's predictions. An arm without a prediction of the scan was not asked for its task. Raises
+    InputError for a prediction that cannot be read.
     """
     stored = PreparedScan(folder_of(prepared, scan))
     reference = np.asarray(stored.reference)
@@ -163,7 +173,16 @@ def _with_texts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _prediction(path: Path, geometry: Geometry) -> np.ndarray:
-    """Labels (z, y, x) of a prediction, which lies in the file's own order, in the store's."""
-    file = nib.load(path)
-    volume = np.asarray(file.dataobj).transpose(2, 1, 0)
+    """Labels (z, y, x) of a prediction, which lies in the file's own order, in the store's.
+
+    path: <run>/predictions/<data set>/<scan>.nii.gz. Raises InputError if it cannot be read.
+    """
+    try:
+        file = nib.load(path)
+        volume = np.asarray(file.dataobj).transpose(2, 1, 0)
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{path}: the prediction cannot be read ({error}); delete "
+            f"{path.parents[2] / 'scores.csv'} and start again"
+        ) from None
     return to_canonical(volume, None, file.affine)[0] if geometry.file_axes else volume

@@ -18,6 +18,11 @@ from piecemeal.publishing.tables import TRAINING
 
 _SCAN = ["dataset", "case", "phase", "task"]
 _TEXT = dict.fromkeys(["case", "phase", "task"], str)
+_TEXTS = ["cohort", "annotation", "method", *_SCAN, "structure", "status"]
+_NUMBERS = [
+    *("seed", "dice", "assd_mm", "hd_mm", "hd95_mm"),
+    *("true_voxels", "predicted_voxels", "overlap_voxels", "seconds"),
+]
 _OF_A_SCAN = ["diagonal_mm", "forward_passes"]
 _OF_SOME_SCANS = [
     "modality",
@@ -48,8 +53,8 @@ def read_scores(
 
     last: in their place, scores of the weights of the last step, treated as the cohort asks and not
     slice by slice; there may be none, as only some scales ask for them, and never of what is not
-    trained. Raises InputError for scores that another version of the scoring made, and for a scan
-    that scores.csv has and scores.json has not.
+    trained. Raises InputError for scores that another version of the scoring made or that are of
+    other weights than the run's, and for a scan that scores.csv has and scores.json has not.
     """
     tables = []
     for entry in runs:
@@ -61,14 +66,14 @@ def read_scores(
                 f"expected {entry['scoring']}); delete the file and start again"
             )
         scans = _read_scans(place / "scores.json", scoring)
+        _refuse_other_weights(place, scoring["scans"])
         about = cohorts[entry["run"].split("/")[0]]
         treatment, least = about["treatment"], about.get("least_voxels")
         files = {"scores_last.csv" if last else "scores.csv": treatment}
         if not last and treatment != AS_PREDICTED:
             files["scores_unprocessed.csv"] = AS_PREDICTED
         for name, postprocessing in files.items():
-            rows = pd.read_csv(place / name, dtype=_TEXT).fillna({"phase": "", "task": ""})
-            rows = _with_scans(rows, scans, place / name)
+            rows = _with_scans(_read_rows(place / name), scans, place / name)
             if not last:
                 rows = _with_slices(rows, scoring, place, name == "scores.csv")
             rows = rows.assign(arm=entry["arm"], postprocessing=postprocessing)
@@ -77,6 +82,25 @@ def read_scores(
         raise InputError(f"{folder}: the paper has no runs at this scale; add its cohorts to it")
     # What has no row says nothing of the columns' types.
     return pd.concat([rows for rows in tables if len(rows)] or tables[:1], ignore_index=True)
+
+
+def _read_rows(path: Path) -> pd.DataFrame:
+    """A table of scores. Names and phases may look like numbers or like "NA"; they are text."""
+    texts, empty = dict.fromkeys(_TEXTS, str), dict.fromkeys(_NUMBERS, "")
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
+
+
+def _refuse_other_weights(place: Path, scans: Sequence[Mapping[str, Any]]) -> None:
+    """InputError if a run's scans were predicted with other weights than it has by now.
+
+    Scores that do not say with which (of an older version, say) are believed.
+    """
+    scored = {scan["weights_sha256"] for scan in scans if "weights_sha256" in scan}
+    if scored and scored != {trained := _read_json(place / "run.json").get("weights_sha256")}:
+        raise InputError(
+            f"{place / 'scores.csv'}: scores of other weights (sha256 {', '.join(sorted(scored))}) "
+            f"than run.json beside it is about ({trained}); delete the file and start again"
+        )
 
 
 def _read_scans(path: Path, scoring: Mapping[str, Any]) -> pd.DataFrame:

@@ -54,9 +54,11 @@ def draw(
 
     table: the one whose columns a figure of case scores shows; given: the parameters all published
     files of the paper share; runs: the folder of all runs; prepared: cohort -> prepared folder.
+    Raises InputError if a run was trained on other data than lie there.
     """
     entries, cohorts = given["runs"], given["cohorts"]
     records = collect.read_records(runs, entries)
+    collect.refuse_other_data(records, prepared)
     sources = collect.circumstances(given, records, {})
     asked = cohorts_of(spec, {table.key: table} if table else {})
     phantom = any(sources.is_phantom(cohort) for cohort in asked)

@@ -19,7 +19,7 @@ from torch import nn
 
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
-from piecemeal.provenance import locked, replacing, write_text
+from piecemeal.provenance import file_sha256, locked, replacing, write_text
 
 PROGRESS = "progress.json"
 
@@ -42,12 +42,16 @@ FRESH: dict[str, Any] = {
 class Checkpoint:
     """The one checkpoint file of a run, `folder/last.pt`.
 
-    `identity` is the run's hash: a checkpoint of other settings is refused, never continued.
+    `identity` is the run's hash: a checkpoint of other settings is refused, never continued. So is
+    one of other data than `prepared` and `annotated` hold by now: the run's hash says nothing of
+    what is in a folder of the user's. `data` are the hashes of their manifests.
     """
 
-    def __init__(self, folder: Path, identity: str):
+    def __init__(self, folder: Path, identity: str, prepared: Path, annotated: Path):
         self.path = Path(folder) / "last.pt"
         self.identity = identity
+        # Now, not when the run ends: the data may be others by then.
+        self.data = {"prepared": _manifest(prepared), "annotated": _manifest(annotated)}
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run: a second process on the same run waits here, then finds it finished."""
@@ -60,7 +64,7 @@ class Checkpoint:
                 leftover.unlink()  # of a process that was killed while it wrote; we hold the lock
         try:
             with replacing(self.path) as temporary:
-                torch.save({**state, "identity": self.identity}, temporary)
+                torch.save({**state, "identity": self.identity, "data": self.data}, temporary)
         except (OSError, RuntimeError) as error:
             # torch reports a full disk as a RuntimeError of its file writer.
             if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -84,7 +88,7 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """The saved state, or None if there is none.
 
-        Raises InputError if the file is damaged or belongs to another configuration.
+        Raises InputError if the file is damaged or belongs to another configuration or other data.
         """
         if not self.path.exists():
             return None
@@ -94,7 +98,23 @@ class Checkpoint:
                 f"{self.path}: checkpoint of another configuration ({found}, expected "
                 f"{self.identity}); delete it or move it away"
             )
+        if state.get("data") != self.data:
+            raise InputError(
+                f"{self.path}: checkpoint of other data than are prepared and annotated now "
+                f"(sha256 {state.get('data')}, expected {self.data}); delete it to train on these, "
+                "or put the source files back that it was trained on"
+            )
         return state
+
+
+def _manifest(folder: Path) -> str:
+    """SHA-256 of the cases.csv of a folder of data; InputError if there is none."""
+    path = Path(folder) / "cases.csv"
+    if not path.exists():
+        raise InputError(
+            f"{path}: is missing, the step that writes it has not finished; run it again"
+        )
+    return file_sha256(path)
 
 
 def load_saved(path: Path) -> Any:

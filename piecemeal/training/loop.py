@@ -28,7 +28,7 @@ from piecemeal.training.distributed import Group, stop_file
 from piecemeal.training.optimisation import Stepper, build_optimiser, learning_rate
 from piecemeal.training.progress import Progress
 from piecemeal.training.sampling import build_sampler
-from piecemeal.training.validation import Watched, memory_format_of, validate
+from piecemeal.training.validation import memory_format_of, validate
 from piecemeal.training.window import Window
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Training:
         self.method = methods.load(
             settings["implementation"], settings["classes"], settings["method_options"]
         )
-        self.checkpoint = checkpoint.Checkpoint(checkpoints, settings["hash"])
+        self.checkpoint = checkpoint.Checkpoint(checkpoints, settings["hash"], prepared, annotated)
         device, processes = runtime.device_name(self.device), self.group.size
         self.state = checkpoint.FRESH | {"device": device, "processes": processes}
         self.state |= {"history": [], "resumed_at": []}
@@ -279,12 +279,7 @@ class Training:
             self.progress.update(state["step"], f"loss {loss:.4f}")
 
     def _validate(self, samples: Samples) -> None:
-        """Watch the run on the validation split, and keep the weights if they are the best so far.
-
-        The arm's own loss decides, or with `selection: dice` the Dice of its structures; the other
-        is written down for analysis only. For the loss each data set and each task counts the same;
-        scans that the annotation says nothing of are left out.
-        """
+        """Keep the weights if they are the best so far on the labelled scans of the validation."""
         state, size = self.state, self.settings["batch_size"]
         found = validate(
             *(self.network, self.method, samples, size),
@@ -295,12 +290,7 @@ class Training:
         if state["step"] <= self.method.watched_from * self.settings["training"]["steps"]:
             return
         state["since_best"] += 1
-        if (merit := self._merit(found)) < state["best"]:
+        if (demerit := found.demerit(self.settings.get("selection", "loss"))) < state["best"]:
             weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-            state |= {"best": merit, "best_step": state["step"], "best_weights": weights}
+            state |= {"best": demerit, "best_step": state["step"], "best_weights": weights}
             state["since_best"] = 0
-
-    def _merit(self, found: Watched) -> float:
-        """What weights are chosen by, the lower the better; those without a finite loss never."""
-        by_dice = self.settings.get("selection") == "dice" and math.isfinite(found.loss)
-        return 1 - found.dice if by_dice else found.loss

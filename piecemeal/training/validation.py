@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -28,6 +29,13 @@ class Watched(NamedTuple):
 
     loss: float
     dice: float
+
+    def demerit(self, selection: str) -> float:
+        """What weights are chosen by ("loss" or "dice"), the lower the better.
+
+        Those without a finite loss are never chosen.
+        """
+        return 1 - self.dice if selection == "dice" and math.isfinite(self.loss) else self.loss
 
 
 class Part(NamedTuple):

@@ -257,6 +257,7 @@ IMAGE = np.zeros((3, 3), int)
         (IMAGE, IMAGE, [1], (1, "wide"), "expected 2 positive"),
         (IMAGE, IMAGE, [1.5], (1, 1), "integer class ids"),
         (IMAGE, IMAGE, {"liver": 1}, (1, 1), "integer class ids"),
+        (IMAGE, IMAGE, 5, (1, 1), "labels are 5, expected integer class ids"),
         (IMAGE, IMAGE, [0, 70_000], (1, 1), "from 0 to 70000, .* no more than 65535 apart"),
         (*2 * [np.zeros((1, LONGEST_AXIS + 1), np.uint8)], [1], (1, 1), "score parts"),
     ],

@@ -166,7 +166,7 @@ def test_the_whole_network_for_every_task_predicts_the_same():
 def test_learns_two_structures_that_were_never_drawn_together():
     """New noise in every step: an image that was seen before would give its task away."""
     method = methods.load("dodnet", 3)
-    built = network(method, tasks=2, dimensions=2, width=4)
+    built = network(method, dimensions=2, width=4)
     labels = torch.zeros(4, 32, 32, dtype=torch.long)
     labels[:, 2:16, 4:18], labels[:, 18:30, 8:28] = 1, 2
     # The first two samples know of structure 1 alone, the others of structure 2.

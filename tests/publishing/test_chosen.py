@@ -189,6 +189,31 @@ def test_an_arm_that_does_not_know_the_task_has_no_prediction(knees):
     assert shown.predictions == {"side": None}
 
 
+@pytest.fixture
+def heart(knees):
+    """The same projections of a cohort without tasks, and a scan of it."""
+    return ABOUT | {"tasks": {}}, Scored("ct", "p1", "knee-side", "")
+
+
+def test_a_prediction_that_is_gone_is_named(knees, heart):
+    (knees.predictions / "ct" / "p1_knee-side.nii.gz").unlink()
+    said = r"p1_knee-side\.nii\.gz: the prediction cannot be read .*; delete \S+/scores\.csv and st"
+    with pytest.raises(InputError, match=said):
+        panel("hearts", heart[1], heart[0], {"side": knees.predictions}, knees.prepared)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 40, -12])
+def test_a_broken_prediction_is_named(knees, kept):
+    path = knees.predictions / "ct" / "p1_knee-side.nii.gz"
+    path.write_bytes(path.read_bytes()[:kept])
+    scan = Scored("ct", "p1", "", "knee_side")
+    with pytest.raises(InputError) as caught:
+        panel("side", scan, ABOUT, {"side": knees.predictions}, knees.prepared)
+    assert str(caught.value).startswith(f"{path}: the prediction cannot be read (")
+    cure = f"delete {knees.predictions.parent / 'scores.csv'} and start again"
+    assert str(caught.value).endswith(cure)
+
+
 def test_a_scan_is_found_by_its_task(knees):
     scan = Scored("ct", "p2", "", "knee_side")
     assert folder_of(knees.prepared, scan).name == "p2_knee-side"

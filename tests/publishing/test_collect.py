@@ -1,6 +1,9 @@
 """Results of other data or of another version of the scoring are refused by name."""
 
 import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +49,17 @@ def test_runs_of_other_data_are_refused(prepared):
 
 def test_results_without_their_data_prove_nothing(tmp_path):
     refuse_other_data([record("0" * 64)], {"heart": str(tmp_path / "absent")})
+
+
+def test_metrics_of_other_data_are_refused(tmp_path, prepared):
+    script = Path(__file__).resolve().parents[2] / "workflow/scripts/metrics.py"
+    (tmp_path / RUN).mkdir(parents=True)
+    (tmp_path / RUN / "run.json").write_text(json.dumps(record("0" * 64)))
+    given = {"runs": [{"arm": "slac", "run": RUN, "scoring": "new"}], "cohorts": COHORTS}
+    params = {"runs": str(tmp_path), "prepared": {"heart": str(prepared)}}
+    job = SimpleNamespace(params=SimpleNamespace(given={"papers": {"p": given}}, **params))
+    with pytest.raises(InputError, match=r"cases\.csv: not the data that .* was trained on"):
+        runpy.run_path(str(script))["main"](job)
 
 
 SCAN = {
@@ -158,6 +172,30 @@ def test_parts_of_a_scan_are_told_apart_by_their_task(tmp_path, scored):
     rows = read_scores(tmp_path, [entry], COHORTS)
     assert rows["task"].tolist() == ["1", "02"]
     assert rows["diagonal_mm"].tolist() == [1.0, 2.0]
+
+
+def test_names_that_look_like_nothing_are_names(tmp_path, scored):
+    """As in cases.csv, which they come from; a number that is not there is nothing."""
+    entry = scored(scans=[SCAN | {"case": "NA", "phase": "nan", "dataset": "null"}])
+    (tmp_path / RUN / "scores.csv").write_text(
+        "dataset,case,phase,structure,dice,hd_mm,task\nnull,NA,nan,None,0.5,,\n"
+    )
+    rows = read_scores(tmp_path, [entry], COHORTS)
+    texts = ["dataset", "case", "phase", "structure", "task"]
+    assert rows[texts].values.tolist() == [["null", "NA", "nan", "None", ""]]
+    np.testing.assert_array_equal(rows[["dice", "hd_mm"]].to_numpy(float), [[0.5, np.nan]])
+
+
+@pytest.mark.parametrize("trained", ["a" * 64, "b" * 64, None])
+def test_scores_of_other_weights_are_refused(tmp_path, scored, trained):
+    entry = scored(scans=[SCAN | {"weights_sha256": "a" * 64}])
+    (tmp_path / RUN / "run.json").write_text(json.dumps({"weights_sha256": trained}))
+    if trained == "a" * 64:
+        assert len(read_scores(tmp_path, [entry], COHORTS)) == 1
+        return
+    said = r"scores\.csv: scores of other weights \(sha256 a{64}\) .*; delete the file and start"
+    with pytest.raises(InputError, match=said):
+        read_scores(tmp_path, [entry], COHORTS)
 
 
 def test_scores_of_another_scoring_are_refused(tmp_path, scored):

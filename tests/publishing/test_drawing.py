@@ -12,6 +12,7 @@ from piecemeal import methods, networks
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import FiguresFile, TableFigure
+from piecemeal.provenance import file_sha256
 from piecemeal.publishing import chosen
 from piecemeal.publishing.drawing import draw
 from piecemeal.publishing.trained import middle_scans
@@ -53,7 +54,7 @@ def settings_of(arm, options):
     }
 
 
-def leave_run(folder, arm, prepared, options):
+def leave_run(folder, arm, prepared, options, data):
     """What training and scoring leave of an untrained network."""
     settings = settings_of(arm, options)
     method = methods.load(settings["implementation"], 3, options)
@@ -63,6 +64,8 @@ def leave_run(folder, arm, prepared, options):
     torch.save(network.state_dict(), folder / "weights.pt")
     sources = {"blocks": {"phantom": True, "source": "phantom"}}
     record = {"config": settings, "cohort": "blocks", "data_sources": sources, "best_step": 2}
+    record |= {"annotation": "half", "method": arm, "seed": 0, "hash": "0123456789"}
+    record["data_manifest_sha256"] = data or file_sha256(prepared / "cases.csv")
     record["learned"] = LEARNED if arm == "mos" else {}
     (folder / "run.json").write_text(json.dumps(record))
     history = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], "validation_loss": [None, 1.0]})
@@ -87,11 +90,11 @@ def leave_run(folder, arm, prepared, options):
 def drawn(tmp_path, cohort):
     """Draws a figure of two runs on blocks."""
 
-    def of(figure, options=None, not_run=None, ran=tuple(ARMS)):
+    def of(figure, options=None, not_run=None, ran=tuple(ARMS), data=None):
         (spec,) = FiguresFile.model_validate({"figures": [BASE | figure]}).figures
         runs = {} if not_run else {arm: ARMS[arm] for arm in ran}
         for arm, run in runs.items():
-            leave_run(tmp_path / run, arm, cohort.prepared, (options or {}).get(arm, {}))
+            leave_run(tmp_path / run, arm, cohort.prepared, (options or {}).get(arm, {}), data)
         about = {"title": "the blocks", "structures": ["left", "right"]}
         about |= {"tasks": {}, "overlapping": False}
         about |= {"shortened": [], "training": ""}
@@ -176,6 +179,12 @@ def test_a_figure_of_arms_that_were_all_left_out_says_so(drawn, figure):
     assert not shown.axes
     which = "mos, pip" if figure is STAGES else "mos"
     assert f"the blocks: {which} left out at this scale" in texts(shown)
+
+
+@pytest.mark.parametrize("figure", KINDS, ids=lambda f: f["kind"])
+def test_runs_of_other_data_are_not_drawn(drawn, figure):
+    with pytest.raises(InputError, match=r"cases\.csv: not the data that .* was trained on"):
+        drawn(figure, data="0" * 64)
 
 
 def test_curves_are_of_the_arms_that_ran(drawn):

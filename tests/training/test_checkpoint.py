@@ -14,8 +14,23 @@ from piecemeal.training.checkpoint import Checkpoint, random_states, restore_ran
 
 
 @pytest.fixture
-def checkpoint(tmp_path) -> Checkpoint:
-    return Checkpoint(tmp_path, "0123456789")
+def made(tmp_path):
+    """Makes the checkpoint of a run of small data."""
+    for name in ("prepared", "annotated"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cases.csv").write_text("dataset,scan\n")
+
+    def make(identity: str = "0123456789") -> Checkpoint:
+        folder = tmp_path / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        return Checkpoint(folder, identity, tmp_path / "prepared", tmp_path / "annotated")
+
+    return make
+
+
+@pytest.fixture
+def checkpoint(made) -> Checkpoint:
+    return made()
 
 
 def leftovers(checkpoint: Checkpoint) -> list[str]:
@@ -41,10 +56,33 @@ def test_the_last_one_counts(checkpoint):
     assert checkpoint.load()["step"] == 2
 
 
-def test_another_configuration_is_refused(checkpoint, tmp_path):
+def test_another_configuration_is_refused(checkpoint, made):
     checkpoint.save({"step": 7})
     with pytest.raises(InputError, match=r"last\.pt: checkpoint of another configuration"):
-        Checkpoint(tmp_path, "9876543210").load()
+        made("9876543210").load()
+
+
+@pytest.mark.parametrize("changed", ["prepared", "annotated"])
+def test_other_data_are_refused(checkpoint, made, tmp_path, changed):
+    checkpoint.save({"step": 7})
+    assert made().load()["step"] == 7
+    (tmp_path / changed / "cases.csv").write_text("dataset,scan\nacdc,patient001_ED\n")
+    said = r"last\.pt: checkpoint of other data than .*; delete it to train on these, or put"
+    with pytest.raises(InputError, match=said):
+        made().load()
+
+
+def test_a_checkpoint_that_does_not_say_its_data_is_refused(checkpoint):
+    torch.save({"step": 7, "identity": checkpoint.identity}, checkpoint.path)
+    with pytest.raises(InputError, match=r"last\.pt: checkpoint of other data than .*; delete it"):
+        checkpoint.load()
+
+
+@pytest.mark.parametrize("absent", ["prepared", "annotated"])
+def test_data_that_are_not_there_are_named(made, tmp_path, absent):
+    (tmp_path / absent / "cases.csv").unlink()
+    with pytest.raises(InputError, match=rf"{absent}/cases\.csv: is missing, .*; run it again"):
+        made()
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
@@ -138,8 +176,8 @@ def test_what_a_killed_writer_left_is_cleared(checkpoint):
     assert leftovers(checkpoint) == []
 
 
-def _hold(folder, held, release) -> None:
-    with Checkpoint(folder, "x").locked():
+def _hold(checkpoint, held, release) -> None:
+    with checkpoint.locked():
         held.set()
         release.wait(300)
 
@@ -147,7 +185,7 @@ def _hold(folder, held, release) -> None:
 def test_a_second_process_waits_for_the_first(checkpoint, monkeypatch):
     context = multiprocessing.get_context("fork")
     held, release = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(checkpoint.path.parent, held, release))
+    other = context.Process(target=_hold, args=(checkpoint, held, release))
     other.start()
     assert held.wait(300)
     said = []

@@ -2,7 +2,9 @@ import errno
 import json
 import logging
 import math
+import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -342,6 +344,46 @@ def test_a_checkpoint_of_another_configuration_is_refused(train):
     finished(train())
     with pytest.raises(InputError, match="checkpoint of another configuration"):
         train(hash="9999999999").run()
+
+
+@pytest.fixture
+def replace_data(cohort, tmp_path, monkeypatch):
+    """Give the cohort folders of its own, and replace what one of them holds."""
+    folders = {"prepared": cohort.prepared, **cohort.annotated}
+    for name in ("prepared", "half_merged"):
+        folders[name] = Path(shutil.copytree(folders[name], tmp_path / name))
+    monkeypatch.setattr(cohort, "prepared", folders.pop("prepared"))
+    monkeypatch.setattr(cohort, "annotated", folders)
+
+    def replace(name: str) -> None:
+        with (tmp_path / name / "cases.csv").open("a") as file:
+            file.write("\n")
+
+    return replace
+
+
+@pytest.mark.parametrize("changed", ["prepared", "half_merged"])
+def test_a_checkpoint_of_other_data_is_refused(train, replace_data, monkeypatch, changed):
+    with monkeypatch.context() as patch:
+        StopAfter(train(), 9, signal.SIGTERM, patch)
+        with pytest.raises(SystemExit):
+            train().run()
+    replace_data(changed)
+    with pytest.raises(InputError, match="checkpoint of other data than are prepared"):
+        train().run()
+
+
+@pytest.mark.parametrize("implementation", ["slac", "background"])
+def test_the_record_has_the_data_that_were_loaded(
+    train, cohort, replace_data, tmp_path, implementation
+):
+    files = [folder / "cases.csv" for folder in (cohort.prepared, cohort.annotated["half_merged"])]
+    loaded = [file_sha256(path) for path in files]
+    training = finished(train(implementation=implementation))
+    for name in ("prepared", "half_merged"):
+        replace_data(name)
+    content = json.loads(exported(training, tmp_path / "out")[2].read_text())
+    assert [content["data_manifest_sha256"], content["annotation_sha256"]] == loaded
 
 
 def test_a_full_disk_stops_the_run_and_the_next_start_goes_on(train, monkeypatch):

@@ -179,6 +179,33 @@ def test_a_training_that_is_forced_is_scored_again(finished_copy):
     assert re.findall(r"^rule (\w+):", output, re.M) == ["train", "score"]
 
 
+SCORED = "from piecemeal.plan import Planner; scores = Planner().plan('smoke').scores; "
+SCORED += "print(*next((k, u.hash) for k, u in scores.items() if '/half_merged/slac/' in k))"
+
+
+@pytest.fixture
+def done(project):
+    """A copy that has all files of one run and its data, though nothing in most of them."""
+    _, found = project.run(sys.executable, "-c", SCORED)
+    run, scoring = found.split()
+    folder = f"results/smoke/runs/{run}"
+    _, listed = project.snakemake("-n", "--", f"{folder}/scores.csv")
+    for line in re.findall(r"^    output: (.*)", listed, re.M):
+        for path in map(project.folder.joinpath, line.split(", ")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    (project.folder / folder / "scores.json").write_text(json.dumps({"scoring": scoring}))
+    return project, folder
+
+
+def test_a_run_that_is_trained_once_more_is_scored_again(done):
+    project, run = done
+    targets = (f"{run}/history.csv", f"{run}/scores.csv")
+    assert project.planned_jobs(*targets) == {}
+    (project.folder / targets[0]).unlink()
+    assert project.planned_jobs(*targets) == {"train": 1, "score": 1, "total": 2}
+
+
 @pytest.fixture(scope="module")
 def bare(finished, tmp_path_factory):
     """Results without their data, as after `make restore` of data that may not be shared."""
@@ -269,20 +296,42 @@ def test_every_rule_belongs_to_a_stage_of_dvc():
     assert set(allowed) == rules
 
 
+WAITING = """
+include: "rules/common.smk"
+include: "rules/start.smk"
+
+rule wait:
+    output: "done"
+    shell: "touch started; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
+
+rule other:
+    output: "other"
+    shell: "touch {output}"
+"""
+
+
+def appears(path: Path, process: subprocess.Popen) -> bool:
+    """Wait for a file that a process makes."""
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return path.exists()
+
+
 def test_a_second_snakemake_in_the_folder_is_refused(project):
-    holder = "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, 2); "
-    holder += "print('held', flush=True); time.sleep(60)"
-    lock = project.folder / ".snakemake/one-at-a-time"
-    lock.parent.mkdir()
-    with subprocess.Popen(
-        [sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout.readline() == "held\n"
-        code, output = project.snakemake("--cores", "1", "data", check=False)
-        other.kill()
-    assert code != 0
+    """As long as a job of the first one runs, and no longer."""
+    folder, command = project.folder, ("snakemake", "--cores", "1")
+    (folder / "Snakefile").write_text(WAITING)
+    with subprocess.Popen(command, cwd=folder, env=project.environment()) as first:
+        try:
+            assert appears(folder / "started", first)
+            status, output = project.run(*command, "other", check=False)
+        finally:
+            (folder / "go").touch()
+    assert status != 0
     assert "another snakemake is at work" in output
-    assert not (project.folder / "data").exists()
+    assert first.returncode == 0
+    project.run(*command, "other")
 
 
 def test_code_that_was_edited_after_planning_is_refused(project):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 SCORES = (
-    "cohort,annotation,method,seed,dataset,case,phase,task,structure,status,dice,assd_mm,hd_mm,"
-    "hd95_mm,true_voxels,predicted_voxels,overlap_voxels,seconds"
+    "cohort,annotation,method,seed,dataset,case,phase,structure,status,dice,assd_mm,hd_mm,"
+    "hd95_mm,true_voxels,predicted_voxels,overlap_voxels,seconds,task"
 )
 TABLE = (
     "method,base,setting,column,metric,unit,mean,std,n_cases,n_seeds,ci_low,ci_high,"

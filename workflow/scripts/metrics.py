@@ -8,12 +8,13 @@ import pandas as pd
 from piecemeal.jobs import run_job
 from piecemeal.provenance import write_text
 from piecemeal.publishing import summary
-from piecemeal.publishing.collect import processed, read_scores
+from piecemeal.publishing.collect import processed, read_records, read_scores, refuse_other_data
 
 
 def main(job) -> None:
     runs, read, trained = Path(job.params.runs), [], set()
     for paper, given in job.params.given["papers"].items():
+        refuse_other_data(read_records(runs, given["runs"]), job.params.prepared)
         scores = processed(read_scores(runs, given["runs"], given["cohorts"]), given["cohorts"])
         read.append(scores.assign(paper=paper))
         trained |= {entry["run"] for entry in given["runs"]}
