@@ -62,7 +62,13 @@ def cohorts_of(wildcards):
 
 
 def runs_of(wildcards):
-    return [entry["run"] for entry in arms(wildcards)]
+    """The runs of a table, or all of the paper."""
+    entries = arms(wildcards)
+    if "table" in wildcards.keys():
+        entries = parameters().runs_of_table(
+            planner(), plan(wildcards.scale), wildcards.paper, wildcards.table
+        )
+    return [entry["run"] for entry in entries]
 
 
 def networks_of(wildcards):

@@ -70,8 +70,19 @@ def table(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:
     """Parameters of one table; InputError if the paper has none of that name."""
     spec = table_spec(planner, paper, key)
     _check_columns(planner, paper, spec)
-    code = _code("table")
-    return shared(planner, plan, paper) | {"spec": spec.model_dump(mode="json"), "code": code}
+    given = shared(planner, plan, paper) | {"code": _code("table")}
+    asked = {entry["run"] for entry in runs_of_table(planner, plan, paper, key)}
+    given["runs"] = [entry for entry in given["runs"] if entry["run"] in asked]
+    return given | {"spec": spec.model_dump(mode="json")}
+
+
+def runs_of_table(planner: Planner, plan: Plan, paper: str, key: str) -> list[dict[str, str]]:
+    """The entries of a paper that a table is made of; of a table without any, all of them."""
+    spec = table_spec(planner, paper, key)
+    arms, cohorts = {arm.name for arm in spec.arms}, {half.cohort for half in spec.halves}
+    entries = plan.papers[paper]
+    shown = [e for e in entries if e["arm"] in arms and e["run"].split("/")[0] in cohorts]
+    return shown or entries
 
 
 def _check_columns(planner: Planner, paper: str, spec: Table) -> None:

@@ -60,6 +60,19 @@ def test_arms_that_a_scale_leaves_out_are_named():
     assert organs["left_out"] == []
 
 
+def test_a_table_is_made_of_its_own_runs(pytestconfig):
+    planner = Planner(pytestconfig.rootpath)
+    plan = planner.plan("smoke")
+    given = parameters.table(planner, plan, "anand2024", "table1")["runs"]
+    table = parameters.table_spec(planner, "anand2024", "table1")
+    assert {entry["arm"] for entry in given} == {arm.name for arm in table.arms}
+    assert {entry["run"].split("/")[0] for entry in given} == {"anatomy"}
+    # One that has none at this scale says so, of all that there is.
+    assert not any(run.startswith("head_neck/") for run in plan.runs)
+    others = parameters.table(planner, plan, "arena", "headneck")["runs"]
+    assert len(others) == len(plan.papers["arena"])
+
+
 def test_an_unknown_figure_is_refused():
     with pytest.raises(InputError, match=r"doe2020/figures.yaml: has no 'maps'; there are: \['v"):
         networks("maps")
