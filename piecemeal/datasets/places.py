@@ -4,6 +4,7 @@ places.npz lies beside codes.npy (annotate.py). The idea is that of nnU-Net's `c
 (Isensee et al., Nature Methods 2021), which also keeps a sample of the voxels of each class.
 
 slices     bool (K, z), whether code k occurs in slice z
+counts     int64 (K,), voxels of code k
 voxels<k>  int32 (n, 3), z, y and x of voxels of code k: all of them, or LIMIT drawn at random
 """
 
@@ -35,6 +36,11 @@ class Places:
         """Whether a code occurs in a slice: bool (K, z)."""
         return self._read("slices")
 
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Voxels of each code: int64 (K,)."""
+        return self._read("counts")
+
     def voxels(self, code: int) -> np.ndarray:
         """Voxels (z, y, x) of `code`, int32 (n, 3), n <= LIMIT; read again at every call."""
         return self._read(f"voxels{code}")
@@ -58,8 +64,10 @@ def write_places(path: Path, codes: np.ndarray, sets: int, name: str) -> None:
     seed = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
     rng = np.random.default_rng(seed)
     found = {"slices": np.zeros((sets, len(codes)), dtype=bool)}
+    found["counts"] = np.zeros(sets, dtype=np.int64)
     for code in range(sets):
         flat = np.flatnonzero(codes == code)
+        found["counts"][code] = len(flat)
         if len(flat) > LIMIT:
             flat = np.sort(flat[rng.choice(len(flat), LIMIT, replace=False)])
         voxels = np.stack(np.unravel_index(flat, codes.shape), axis=1)

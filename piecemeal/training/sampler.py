@@ -43,11 +43,14 @@ class Sampler:
     def _showing(self, case: int, wanted: int, rng: np.random.Generator) -> Draw:
         """A window centred on a random voxel of the class; a random slice that shows it.
 
-        Of the background, a voxel without a label: of any of its codes, each as likely.
+        Of the background, a voxel without a label, whatever its code.
         """
         here, places = self.cases[case], self.cases[case].places
         codes = here.empty if wanted == 0 else (here.named[wanted],)
-        code = codes[rng.integers(len(codes)) if len(codes) > 1 else 0]
+        code = codes[0]
+        if len(codes) > 1:
+            up_to = np.cumsum(places.counts[list(codes)])
+            code = codes[np.searchsorted(up_to, rng.integers(up_to[-1]), side="right")]
         if self.window.is_slice:
             voxels = np.flatnonzero(places.slices[code])[:, None]
         else:

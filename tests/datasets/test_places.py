@@ -25,6 +25,7 @@ def test_slices_and_voxels_of_each_code(path, codes):
     places = Places(path)
     assert places.slices.dtype == bool
     assert places.slices.astype(int).tolist() == [[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]]
+    assert places.counts.tolist() == [(codes == code).sum() for code in range(4)]
     assert places.voxels(1).tolist() == [[0, 0, 1], [2, 1, 3]]
     assert places.voxels(2).tolist() == [[1, 0, 2], [1, 1, 2]]
     assert places.voxels(3).shape == (0, 3)
