@@ -97,7 +97,7 @@ def leaderboard(
             ranks.set_xlabel("rank")
             ranks.set_title("best in", loc="right", fontsize=7, x=1 + _SHARES / _PANEL * 0.8)
             for place, standing in enumerate(board):
-                _beside(ranks, place, f"{standing.first:.0%}")
+                _beside(ranks, place, f"{100 * standing.first:.0f} %")
             top -= tall
         style.sign(figure, note)
     return figure

@@ -55,7 +55,7 @@ def test_the_best_is_on_top_and_says_how_often_it_is(table, scores):
     assert points == pytest.approx([s.mean for s in board])
     intervals = [line.get_xdata() for line in ranks.lines if len(line.get_xdata()) == 2]
     np.testing.assert_allclose(intervals, [s.ranks for s in board])
-    assert [text.get_text() for text in ranks.texts] == [f"{s.first:.0%}" for s in board]
+    assert [text.get_text() for text in ranks.texts] == [f"{100 * s.first:.0f} %" for s in board]
     assert "phantom" in {text.get_text() for text in figure.texts}
 
 
