@@ -32,7 +32,7 @@ def exclusion(logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
     For each un-annotated structure n of a sample, p_n its probability and e_n (0 or 1) whether a
     voxel was drawn as a structure that cannot be n: the mean over the voxels of
     e_n log(1 + p_n), and the Dice 2 sum p_n e_n / (sum p_n + sum e_n), both to be small. The mean
-    over such pairs of a sample and a structure; 0 if there are none. (Shi et al., section 3.3;
+    over such pairs of a sample and a structure; 0 if there are none. (Shi et al. 2021;
     un-annotated are the structures for which the sample is not `answerable`.)
     """
     chances = logits.float().softmax(dim=1)[:, 1:]

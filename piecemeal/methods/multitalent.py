@@ -29,8 +29,8 @@ class MultiTalent(OnLevels):
         """Sum over the structures of binary cross-entropy + 1 - Dice, each over the whole batch.
 
         logits (B, C - 1, *space), codes (B, *space), sets (B, K, C). Voxels count that are known to
-        be of the structure or not, in the samples that can teach it (eq. 1 and 2 of the paper). A
-        structure that no sample teaches costs nothing.
+        be of the structure or not, in the samples that can teach it. A structure that no sample
+        teaches costs nothing.
         """
         drawn, known = of_structures(codes, sets)
         logits, over = logits.float(), (0, *range(2, logits.ndim))
