@@ -6,7 +6,7 @@ All of it is estimated from the plan, nothing is measured: GPU hours as `pieceme
 (counted operations, `gpu_tflops` of config/config.yaml). A training sample is read as float32
 images and uint8 codes, so MB/s = bytes of a sample x samples / seconds; memory of the nodes that
 keeps what was read before makes it less. A checkpoint holds four numbers a parameter (network, two
-moments, best weights), written every `checkpoint_seconds`.
+moments, best weights), written every `checkpoint_seconds`, but once a step at most.
 """
 
 import argparse
@@ -45,7 +45,8 @@ def main() -> None:
             channels, *space = input_shape(plan, run)
             samples = run["training"]["steps"] * run["batch_size"]
             read = (4 * channels + 1) * math.prod(space) * samples / seconds / 1e6
-            every = run["training"]["checkpoint_seconds"]
+            a_step = seconds / run["training"]["steps"]
+            every = max(run["training"]["checkpoint_seconds"], a_step)
             saved = 16 * parameters(run, channels) / every / 1e6
         rows[run["cohort"]].append((seconds / 3600, read, saved))
     print("".join(f"{word:>21}" if word == HEAD[0] else f"{word:>14}" for word in HEAD))

@@ -29,6 +29,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -36,6 +37,8 @@ from torch.nn import functional as F  # noqa: N812
 from piecemeal import networks
 from piecemeal.augmentation_specs import AugmentationConfig
 from piecemeal.datasets.annotate import annotate
+from piecemeal.datasets.prepare import COLUMNS
+from piecemeal.plan import Planner
 from piecemeal.training import runtime
 from piecemeal.training.augmentation import Augmentation
 from piecemeal.training.cases import load_cases
@@ -45,6 +48,7 @@ from piecemeal.training.sampling import build_sampler
 from piecemeal.training.window import Window
 
 CLASSES = 4
+STRUCTURES = [str(label) for label in range(1, CLASSES)]
 OF_FLOOR, OF_MONAI = 0.9, 1.5
 WARM_UP = 4  # steps that are not timed
 # As nnU-Net's in kind and probability, and what MONAI's transforms below do.
@@ -96,7 +100,7 @@ def problems(device: torch.device, steps: int) -> list[Problem]:
 def make_store(folder: Path, volume: tuple[int, int, int]) -> tuple[Path, Path]:
     """Eight scans of blobs in noise, prepared and annotated as the workflow leaves them."""
     prepared, annotated = folder / "prepared", folder / "annotated"
-    rows = ["dataset,scan,case,modality,phase,split,half,slices,spacing_z,spacing_y,spacing_x"]
+    rows = []
     for number in range(8):
         random = np.random.default_rng(number)
         grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in volume], indexing="ij", sparse=True)
@@ -109,50 +113,37 @@ def make_store(folder: Path, volume: tuple[int, int, int]) -> tuple[Path, Path]:
         scan.mkdir(parents=True)
         for name, array in (("image", image), ("labels", labels), ("reference", labels)):
             np.save(scan / f"{name}.npy", array)
-        split = "validation" if number == 7 else "train"
-        rows.append(f"blobs,scan{number},{number},MR,,{split},1,{volume[0]},1.0,1.0,1.0")
-    (prepared / "cases.csv").write_text("\n".join(rows) + "\n")
+        rows.append(
+            dict(zip(("fov_z", "fov_y", "fov_x"), volume, strict=True))
+            | dict.fromkeys(("spacing_z", "spacing_y", "spacing_x"), 1.0)
+            | {"dataset": "blobs", "scan": scan.name, "case": scan.name, "modality": "MR"}
+            | {"split": "validation" if number == 7 else "train", "half": 1, "slices": volume[0]}
+            | {"declared": ";".join(STRUCTURES), "present": ";".join(STRUCTURES)}
+        )
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(prepared / "cases.csv", index=False)
     (prepared / "sources.json").write_text("{}")
-    annotate(annotated, prepared, CLASSES, {1: {"kind": "complete"}, 2: None})
+    annotate(annotated, prepared, STRUCTURES, {1: {"kind": "complete"}, 2: None})
     return prepared, annotated
 
 
 def settings(problem: Problem, precision: str, augmented: dict) -> dict:
-    patches = len(problem.space) == 3
-    steps = WARM_UP + problem.steps
-    return {
-        "scale": "benchmark",
-        "cohort": "blobs",
-        "annotation": "complete",
-        "method": "cross_entropy",
-        "seed": 0,
-        "hash": "benchmark",
-        "source_hash": "",
-        "structures": [str(k) for k in range(1, CLASSES)],
+    """Those of a planned run, with what the problem sets."""
+    patches = {"kind": "patches", "size": list(problem.space)}
+    slices = {"kind": "slices", "neighbours": 0}
+    runs = Planner().plan("smoke").runs.values()
+    planned = next(run.settings for run in runs if run.settings["method"] == "cross_entropy")
+    sgd = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True}
+    budget = {"steps": WARM_UP + problem.steps, "validate_every": 10**6, "precision": precision}
+    return planned | {
+        "structures": STRUCTURES,
         "classes": CLASSES,
-        "implementation": "cross_entropy",
         "method_options": {},
-        "network": "benchmark",
-        "network_options": {},
-        "optimiser": {
-            **{"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True},
-            **{"warmup_steps": 0, "warmup_factor": 1.0, "weight_decay": 0.0, "clip_norm": None},
-        },
+        "optimiser": planned["optimiser"] | sgd | {"warmup_steps": 0},
         "batch_size": problem.batch,
-        "input": {"kind": "patches", "size": list(problem.space)}
-        if patches
-        else {"kind": "slices", "neighbours": 0},
+        "input": patches if len(problem.space) == 3 else slices,
         "sampler": {"name": "cases"},
         "augmentation": augmented,
-        "training": {
-            **{
-                "steps": steps,
-                "validate_every": 10**6,
-                "patience": None,
-                "decay": {"kind": "none"},
-            },
-            **{"precision": precision, "compile": False, "checkpoint_seconds": 3600.0},
-        },
+        "training": planned["training"] | budget | {"checkpoint_seconds": 3600.0},
     }
 
 

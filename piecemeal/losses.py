@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from piecemeal.errors import InputError
+from piecemeal.set_softmax import class_mass, log_of_sets, precision
 
 
 def log_set_probability(logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def log_set_probability(logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
     the logarithm of summed probabilities loses its tail.
     """
     _check_shapes(logits, codes, sets)
-    return _LogSetProbability.apply(logits, codes, sets.bool())
+    return log_of_sets(logits, codes, sets.bool())
 
 
 def marginal_cross_entropy(
@@ -140,7 +140,7 @@ def entropy(
     scan, are left out of the sum and of the mean.
     """
     _check_shapes(logits, codes, sets)
-    log_q = _full_precision(logits).log_softmax(1)
+    log_q = logits.to(precision(logits)).log_softmax(1)
     values = -(log_q.exp() * log_q).sum(1)
     known = _of_voxels(_informative(sets), codes)
     if reduction == "known_mean":
@@ -151,58 +151,6 @@ def entropy(
     if reduction == "mean":
         return _reduce(values, mask, "known_mean")
     return _reduce(values, known & mask, reduction)
-
-
-class _LogSetProbability(torch.autograd.Function):
-    """log q_A with its analytic gradient; what is kept for it has no class axis but the logits."""
-
-    @staticmethod
-    def forward(ctx, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
-        scores = _full_precision(logits)
-        lse_all = scores.logsumexp(1)
-        lse_set = scores.masked_fill(_excluded(codes, sets), -torch.inf).logsumexp(1)
-        # The two differ in the last digit if the copy has another memory layout than the logits.
-        lse_set = torch.where(_of_voxels(sets.all(-1), codes), lse_all, lse_set)
-        ctx.save_for_backward(logits, codes, sets, lse_set, lse_all)
-        return (lse_set - lse_all).clamp_(max=0)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None]:
-        logits, codes, sets, lse_set, lse_all = ctx.saved_tensors
-        scores = _full_precision(logits)
-        # q_c [c in A] / q_A - q_c, the first term as the softmax inside A: no division by a
-        # vanishing q_A. Outside A the exponential may overflow; it is thrown away.
-        gradient = (scores - lse_set.unsqueeze(1)).exp_().masked_fill_(_excluded(codes, sets), 0)
-        gradient -= (scores - lse_all.unsqueeze(1)).exp_()
-        gradient *= upstream.unsqueeze(1)
-        return gradient.to(logits.dtype), None, None
-
-
-class _ClassMass(torch.autograd.Function):
-    """Sum of every class's probability over the voxels of every code, and those voxels' number.
-
-    probabilities (B, C, V) and codes (B, V) give (B, K, C) and (B, K). As a product with the
-    codes' indicators, which are made again for the gradient and not kept.
-    """
-
-    @staticmethod
-    def forward(ctx, probabilities: Tensor, codes: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(codes)
-        ctx.rows = rows
-        indicators = _indicators(codes, rows, probabilities.dtype)
-        voxels = indicators.sum(-1)
-        ctx.mark_non_differentiable(voxels)
-        with torch.autocast(probabilities.device.type, enabled=False):
-            return indicators @ probabilities.transpose(1, 2), voxels
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, upstream: Tensor, _voxels: Tensor) -> tuple[Tensor, None, None]:
-        (codes,) = ctx.saved_tensors
-        with torch.autocast(upstream.device.type, enabled=False):
-            indicators = _indicators(codes, ctx.rows, upstream.dtype)
-            return upstream.transpose(1, 2) @ indicators, None, None
 
 
 class _Pairs(NamedTuple):
@@ -229,8 +177,7 @@ def _dice(
     """Return 1 minus the mean soft Dice of the scored sets of each image, reduced."""
     if not smooth > 0:
         raise InputError(f"smooth: {smooth} given, expected more than 0: an absent class has 0/0")
-    probabilities = _full_precision(logits).softmax(1).flatten(2)
-    mass, voxels = _ClassMass.apply(probabilities, codes.flatten(1), sets.shape[1])
+    mass, voxels = class_mass(logits, codes, sets.bool())
     # (B, code, set): a product by hand, as autocast would round a matrix product and its gradient.
     set_mass = (mass.unsqueeze(2) * sets.unsqueeze(1)).sum(-1)
     overlap = (set_mass * pairs.target).sum(1)
@@ -257,10 +204,6 @@ def _reduce(values: Tensor, known: Tensor, reduction: str) -> Tensor:
     raise InputError(f"reduction: {reduction!r} given, expected mean, known_mean, sum or none")
 
 
-def _full_precision(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()
-
-
 def _informative(sets: Tensor) -> Tensor:
     return sets.bool().any(-1) & ~sets.bool().all(-1)
 
@@ -272,20 +215,6 @@ def _singleton(sets: Tensor) -> Tensor:
 def _of_voxels(rows: Tensor, codes: Tensor) -> Tensor:
     """Look up a property (B, K) of the sets for every voxel (B, *space)."""
     return rows.gather(1, codes.flatten(1).long()).view(codes.shape)
-
-
-def _excluded(codes: Tensor, sets: Tensor) -> Tensor:
-    """Return, bool (B, C, *space), whether class c is outside the voxel's set."""
-    batch, classes = sets.shape[0], sets.shape[2]
-    index = codes.flatten(1).long().unsqueeze(1).expand(-1, classes, -1)
-    excluded = (~sets).transpose(1, 2).gather(2, index)
-    return excluded.view(batch, classes, *codes.shape[1:])
-
-
-def _indicators(codes: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
-    """Return whether a voxel of codes (B, V) has code k, as numbers (B, K, V)."""
-    values = torch.arange(rows, device=codes.device).unsqueeze(1)
-    return (codes.unsqueeze(1) == values).to(dtype)
 
 
 def _check_shapes(logits: Tensor, codes: Tensor, sets: Tensor) -> None:

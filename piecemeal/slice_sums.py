@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Voxels that are worked on at a time: what a core's cache holds, what keeps a GPU busy.
-VOXELS = {"cpu": 2**14}
-MANY_VOXELS = 2**18
-LEAST = -60.0  # the logarithm of a q_A whose addends are far from underflow
+from piecemeal.set_softmax import SetSoftmax, pieces, precision, set_softmax
 
 
 class Rows(NamedTuple):
@@ -52,17 +49,19 @@ class _Sums(torch.autograd.Function):
         ctx.save_for_backward(logits, codes)
         ctx.rows, ctx.axis, ctx.gamma = rows, axis, gamma
         slices, (count, classes) = codes.shape[axis], rows.sets.shape
-        kind = {"dtype": _precision(logits), "device": logits.device}
+        kind = {"dtype": precision(logits), "device": logits.device}
         surprise, disorder = torch.zeros(2, slices, **kind)
         mass = torch.zeros(slices, count, classes, **kind)
         for part in _parts(logits, codes, rows, axis):
-            value, _ = _focal(part.log_q, gamma)
+            of_sets = part.of_sets
+            value, _ = _focal(of_sets.log_q, gamma)
             value *= rows.learned[part.codes]
             surprise[part.slices] += part.by_slice(value).sum(1)
-            value = (part.lse - (part.p * part.scores).sum(0)) * rows.looked_at[part.codes]
+            value = of_sets.lse - (of_sets.p * of_sets.scores).sum(0)
+            value *= rows.looked_at[part.codes]
             disorder[part.slices] += part.by_slice(value).sum(1)
             indicators = (part.by_slice(part.codes).unsqueeze(1) == _ids(count, codes)).to(mass)
-            mass[part.slices] += indicators @ part.by_slice(part.p).permute(1, 2, 0)
+            mass[part.slices] += indicators @ part.by_slice(of_sets.p).permute(1, 2, 0)
         return surprise, disorder, mass
 
     @staticmethod
@@ -77,25 +76,24 @@ class _Sums(torch.autograd.Function):
         of_mass = of_mass.flatten(0, 1).T.contiguous()
         gradient = torch.empty_like(logits)
         for part in _parts(logits, codes, rows, ctx.axis):
-            place = part.codes + count * part.numbers
-            _, slope = _focal(part.log_q, ctx.gamma)
+            of_sets, place = part.of_sets, part.codes + count * part.numbers
+            _, slope = _focal(of_sets.log_q, ctx.gamma)
             slope *= of_surprise[place]
             # To the probabilities themselves, then through the softmax.
             found = of_mass.index_select(1, place)
-            found -= of_disorder[place] * (part.scores - part.lse)
-            found -= (part.p * found).sum(0) + slope
-            found = (found * part.p).addcmul_(part.p_set(), slope)
+            found -= of_disorder[place] * (of_sets.scores - of_sets.lse)
+            found -= (of_sets.p * found).sum(0) + slope
+            found = (found * of_sets.p).addcmul_(of_sets.inside(), slope)
             gradient[:, part.here] = found.view_as(gradient[:, part.here]).to(gradient.dtype)
         return gradient, None, None, None, None
 
 
 class _Part(NamedTuple):
-    """A piece of a sample, V voxels: scores (C, V), of each voxel at most 0; codes (V,) long.
+    """A piece of a sample, V voxels, whose codes are (V,) long.
 
     here: where it lies along the first axis of space; slices: of which slices it is, out of all;
-    numbers (V,): of the voxels' slices; shape, axis: of the piece, across which they lie; p, lse:
-    softmax of the scores (C, V) and their log-sum-exp (V,); member: 1 for the classes of the
-    voxel's set and 0 for others (C, V); log_q (V,): the logarithm of p summed over it.
+    numbers (V,): of the voxels' slices; shape, axis: of the piece, across which they lie; of_sets:
+    its softmax.
     """
 
     here: slice
@@ -103,12 +101,8 @@ class _Part(NamedTuple):
     numbers: Tensor
     shape: torch.Size
     axis: int
-    scores: Tensor
     codes: Tensor
-    member: Tensor
-    p: Tensor
-    lse: Tensor
-    log_q: Tensor
+    of_sets: SetSoftmax
 
     def by_slice(self, values: Tensor) -> Tensor:
         """Values (..., V) as (..., s, V / s) of the s slices."""
@@ -116,54 +110,28 @@ class _Part(NamedTuple):
         moved = values.movedim(self.axis - len(self.shape), -len(self.shape))
         return moved.reshape(*values.shape[: -len(self.shape)], self.shape[self.axis], -1)
 
-    def p_set(self) -> Tensor:
-        """Softmax of the scores inside the voxel's set, 0 outside, (C, V)."""
-        if self.log_q.min() > LEAST:
-            return (self.p * (-self.log_q).exp()).mul_(self.member)
-        return (self.scores + self.member.log()).softmax(0)
-
 
 def _parts(logits: Tensor, codes: Tensor, rows: Rows, axis: int) -> Iterator[_Part]:
     """All of a sample, piece by piece along the first axis of space."""
-    length, precision = len(codes), _precision(logits)
-    members = rows.sets.T.to(precision, memory_format=torch.contiguous_format)
-    step = max(1, VOXELS.get(logits.device.type, MANY_VOXELS) * length // max(codes.numel(), 1))
+    kind = precision(logits)
+    members = rows.sets.T.to(kind, memory_format=torch.contiguous_format)
     numbers = torch.arange(codes.shape[axis], device=codes.device)
     numbers = numbers.view(-1, *[1] * (codes.ndim - 1 - axis)).expand(codes.shape)
-    for start in range(0, length, step):
-        here = slice(start, start + step)
+    for here in pieces(codes, 0):
         places = codes[here].flatten().long()
-        scores = logits[:, here].flatten(1).to(precision)
-        scores = scores - scores.amax(0)
-        member = members.index_select(1, places)
-        p = scores.exp()
-        total, inside = p.sum(0), (p * member).sum(0)
-        lse = total.log()
-        log_q = inside.log() - lse
-        if not log_q.min() > LEAST:  # so far down the exponentials lose digits
-            log_q = (scores + member.log()).logsumexp(0) - lse
-        p *= total.reciprocal()
         yield _Part(
             here,
             slice(None) if axis else here,
             numbers[here].flatten(),
             codes[here].shape,
             axis,
-            scores,
             places,
-            member,
-            p,
-            lse,
-            log_q.clamp_(max=0),
+            set_softmax(logits[:, here].flatten(1).to(kind), members.index_select(1, places)),
         )
 
 
 def _ids(count: int, codes: Tensor) -> Tensor:
     return torch.arange(count, device=codes.device).unsqueeze(1)
-
-
-def _precision(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
 def _focal(log_q: Tensor, gamma: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piecemeal import slice_sums
+from piecemeal import set_softmax
 from piecemeal.ambiguity import ambiguity_terms
 from piecemeal.errors import InputError
 from piecemeal.losses import (
@@ -333,7 +333,7 @@ def test_the_pieces_in_which_it_is_worked_out_do_not_matter(monkeypatch, axis, l
         )
 
     whole = both()
-    monkeypatch.setitem(slice_sums.VOXELS, "cpu", 24)  # two slices at a time, then one
+    monkeypatch.setitem(set_softmax.VOXELS, "cpu", 24)  # two slices at a time, then one
     torch.testing.assert_close(both(), whole)
 
 

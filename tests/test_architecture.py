@@ -23,10 +23,10 @@ LAYERS = [
     {"errors"},
     {
         *("bitmasks", "intensities", "labelsets", "orphans", "provenance", "registry"),
-        *("run_files", "slice_sums", "validation"),
+        *("run_files", "set_softmax", "validation"),
     },
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "site"}
-    | {"plan_file", "table_specs"},
+    | {"plan_file", "slice_sums", "table_specs"},
     {
         "ambiguity",
         "annotation_specs",
