@@ -101,7 +101,7 @@ def _sample(logits: Tensor, codes: Tensor, sets: Tensor, axis: int, options: _Op
     voxels = _counts(codes, len(sets), axis)  # (S, K)
     informative = sets.any(1) & ~sets.all(1)
     looked_at = informative | sliced | ~informative.any()
-    present = voxels.any(0).nonzero().flatten()
+    present = _present(voxels)
     surprise, disorder, mass = slice_sums(
         logits,
         _renumbered(codes, present, len(sets)),
@@ -163,12 +163,23 @@ def _dice(
     return (2 * overlap + smooth) / (predicted + labelled + smooth)
 
 
+def _present(voxels: Tensor) -> Tensor:
+    """Codes that there are, of `voxels` (S, K); all of them on a GPU, to ask which takes time."""
+    if voxels.device.type == "cpu":
+        return voxels.any(0).nonzero().flatten()
+    return torch.arange(voxels.shape[1], device=voxels.device)
+
+
 def _counts(codes: Tensor, rows: int, axis: int) -> Tensor:
     """Voxels of every code in every slice across `axis`, (S, rows), of codes (*space)."""
     codes = codes.movedim(axis, 0).flatten(1) if codes.ndim > 1 else codes.unsqueeze(1)
     first = rows * torch.arange(len(codes), device=codes.device).unsqueeze(1)
-    counts = torch.bincount((codes + first).flatten(), minlength=rows * len(codes))
-    return counts.view(len(codes), rows)
+    places = (codes + first).flatten()
+    if codes.device.type == "cpu":
+        return torch.bincount(places, minlength=first.numel() * rows).view(-1, rows)
+    # There bincount would ask for the largest code.
+    counts = torch.zeros(first.numel() * rows, dtype=torch.long, device=codes.device)
+    return counts.scatter_add_(0, places, torch.ones_like(places)).view(-1, rows)
 
 
 def _renumbered(codes: Tensor, present: Tensor, rows: int) -> Tensor:

@@ -24,19 +24,21 @@ LEAST = -60.0  # the logarithm of a q_A whose addends are far from underflow
 class SetSoftmax(NamedTuple):
     """scores: those given, less the largest of the voxel; member: as given; p: their softmax; lse
     (..., V): their log-sum-exp; log_q (..., V): the logarithm of p summed over the set, at most 0
-    and exactly 0 where the set is every class."""
+    and exactly 0 where the set is every class; times (..., V): one over that sum, where it is far
+    from underflow."""
 
     scores: Tensor
     member: Tensor
     p: Tensor
     lse: Tensor
     log_q: Tensor
+    times: Tensor
 
     def inside(self) -> Tensor:
         """Softmax of the scores inside the voxel's set, 0 outside, (..., C, V)."""
         if _far_down(self.log_q):
             return (self.scores + self.member.log()).softmax(-2)
-        return (self.p * (-self.log_q).exp().unsqueeze(-2)).mul_(self.member)
+        return (self.p * self.times.unsqueeze(-2)).mul_(self.member)
 
 
 def set_softmax(scores: Tensor, member: Tensor) -> SetSoftmax:
@@ -47,14 +49,14 @@ def set_softmax(scores: Tensor, member: Tensor) -> SetSoftmax:
     scores = scores - scores.amax(-2, keepdim=True)
     p = scores.exp()
     total, within = p.sum(-2), (p * member).sum(-2)
-    lse = total.log()
+    lse, times = total.log(), total / within
     log_q = within.log() - lse
     if _far_down(log_q):
         # The same of both where the set is every class, to the last digit.
         within = (scores + member.log()).logsumexp(-2)
         log_q = torch.where(member.all(-2), 0.0, within - lse)
     p *= total.reciprocal().unsqueeze(-2)
-    return SetSoftmax(scores, member, p, lse, log_q.clamp_(max=0))
+    return SetSoftmax(scores, member, p, lse, log_q.clamp_(max=0), times)
 
 
 def _far_down(log_q: Tensor) -> bool:

@@ -24,7 +24,8 @@ class Method(ABC):
     together, None for any number; `work` is how many forward passes of what `build` makes a sample
     of a training step is worth; `noted` names what `training_loss` leaves in `notes`, for the
     columns of history.csv; `wants_views` is True if `training_loss` has to know which samples are
-    annotated in slices, `wants_shown` if it has to know what they were drawn to show.
+    annotated in slices, `wants_shown` if it has to know what they were drawn to show,
+    `wants_tables` if it has to read the label sets, not only to compute with them.
     """
 
     trained = True
@@ -36,6 +37,7 @@ class Method(ABC):
     noted: tuple[str, ...] = ()
     wants_views = False
     wants_shown = False
+    wants_tables = False
 
     def __init__(self, classes: int):
         self.classes = classes  # background included
@@ -102,7 +104,9 @@ class Method(ABC):
         `wants_views` is set, `views` comes along by name, int8 (B,): the axis of space (z, y, x)
         across which the slices of a sample lie that alone were annotated, -1 where all of it was.
         Where `wants_shown` is, `shown` (B,) does: the class that a sampler chose each sample to
-        show, 0 for the background, -1 where it chose none.
+        show, 0 for the background, -1 where it chose none. Where `wants_tables` is, `tables` does:
+        `sets` once more. Those that come by name are on the CPU, and nothing else may be read
+        there: a step does not wait for the device, a contract test sees to it.
         """
         return self.loss(forward(images), codes, sets)
 

@@ -168,7 +168,7 @@ class BatchDice(OnLevels):
         self, codes: Tensor, sets: Tensor, channels: Tensor, count: int, masked: bool = False
     ) -> Targets:
         """`make_targets` of the kind of structures that these are."""
-        channels = channels.to(codes.device)
+        channels = channels.to(codes.device, non_blocking=True)
         return make_targets(codes, sets, channels, count, masked, self.head.overlapping)
 
     @abstractmethod

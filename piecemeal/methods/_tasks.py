@@ -163,9 +163,9 @@ class OnePerTask(nn.Module):
     ) -> Any:
         """Logits (B, sum of channels, *space) of all tasks, one after the other in the channels.
 
-        task: of that one alone, (B, channels, *space). rows: bool (B, T), the images that the
-        member of each task sees; its logits of the others are 0. A member that sees none is not
-        evaluated: it remembers nothing of the batch, and its parameters get no gradient.
+        task: of that one alone, (B, channels, *space). rows: bool (B, T) on the CPU, the images
+        that the member of each task sees; its logits of the others are 0. A member that sees none
+        is not evaluated: it remembers nothing of the batch, and its parameters get no gradient.
         options: for the members. Where these give a list of levels, so does this, unless none is
         evaluated.
         """
@@ -173,17 +173,18 @@ class OnePerTask(nn.Module):
             return self.members[task](images, **options)
         if rows is None:
             return self._joined(images, [member(images, **options) for member in self.members])
-        used = (_used(rows) if self._meet else rows.any(dim=0)).tolist()
+        rows = rows.cpu()  # they are there, but for what several GPUs bring with their inputs
+        used = (_used(rows, images.device) if self._meet else rows.any(dim=0)).tolist()
         outputs = [
             self._of_rows(member, images, column, options) if needed else None
-            for member, needed, column in zip(self.members, used, rows.T.cpu(), strict=True)
+            for member, needed, column in zip(self.members, used, rows.T, strict=True)
         ]
         return self._joined(images, outputs)
 
     def _of_rows(self, member: nn.Module, images: Tensor, rows: Tensor, options: dict) -> Any:
         if rows.all():
             return member(images, **options)
-        places = rows.nonzero().flatten().to(images.device)
+        places = rows.nonzero().flatten().to(images.device, non_blocking=True)
         output = member(images[places], **options)
         levels = [
             logits.new_zeros(len(images), *logits.shape[1:]).index_copy(0, places, logits)
@@ -213,14 +214,16 @@ class OnePerTask(nn.Module):
         return joined if isinstance(evaluated, list) else joined[0]
 
 
-def _used(rows: Tensor) -> Tensor:
+def _used(rows: Tensor, device: torch.device) -> Tensor:
     """Which columns of `rows` (B, T) have a row in any process of the run, bool (T,).
 
+    Processes meet on `device`.
     Batch norms of several processes meet in every pass: where one makes it, all have to, and be it
     without an image.
     """
     used = rows.any(dim=0).int()
     if dist.is_available() and dist.is_initialized():
+        used = used.to(device)
         dist.all_reduce(used, dist.ReduceOp.MAX)
     return used.bool()
 

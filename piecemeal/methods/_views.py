@@ -62,7 +62,7 @@ def make_views(weak: Tensor, as_released: bool = False) -> Views:
     """
     partners = torch.arange(len(weak), device=weak.device).roll(-1)
     views = [strong_view(weak, as_released) for _ in range(2)]
-    boxes = [draw_boxes(len(weak), weak.shape[2:]).to(weak.device) for _ in range(2)]
+    boxes = [draw_boxes(len(weak), weak.shape[2:], weak.device) for _ in range(2)]
     cut = [
         torch.where(box[:, None], view[partners], view)
         for view, box in zip(views, boxes, strict=True)
@@ -81,8 +81,8 @@ def strong_view(weak: Tensor, as_released: bool = False) -> Tensor:
     return 2 * _disturbed((weak.clamp(-1, 1) + 1) / 2) - 1
 
 
-def draw_boxes(images: int, space: tuple[int, int]) -> Tensor:
-    """Where every image is cut: one rectangle or none, bool (images, H, W).
+def draw_boxes(images: int, space: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """Where every image is cut: one rectangle or none, bool (images, H, W) on `device`.
 
     Area and coin are drawn once; shape and place again until the rectangle fits (an image of which
     none does is not cut).
@@ -96,12 +96,14 @@ def draw_boxes(images: int, space: tuple[int, int]) -> Tensor:
         sides.append((first, first + side.floor()))
         fits = fits & (sides[-1][1] <= length)
     chosen = fits.byte().argmax(dim=1, keepdim=True)  # the first that fits
-    fits = fits.gather(1, chosen)
-    inside = []
-    for length, (first, behind) in zip(space, sides, strict=True):
-        places = torch.arange(length)
-        inside.append((places >= first.gather(1, chosen)) & (places < behind.gather(1, chosen)))
-    return (fits & inside[0])[:, :, None] & inside[1][:, None, :]
+    fits, *ends = (
+        drawn.gather(1, chosen).to(device, non_blocking=True)
+        for drawn in (fits, *(end for side in sides for end in side))
+    )
+    places = [torch.arange(length, device=device) for length in space]
+    rows = fits & (places[0] >= ends[0]) & (places[0] < ends[1])
+    columns = (places[1] >= ends[2]) & (places[1] < ends[3])
+    return rows[:, :, None] & columns[:, None, :]
 
 
 def _disturbed(images: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class DoDNetClasses(DoDNet):
     """
 
     wants_shown = True
+    wants_tables = True
 
     def training_loss(
         self,
@@ -30,9 +31,11 @@ class DoDNetClasses(DoDNet):
         sets: Tensor,
         done: float,
         shown: Tensor | None = None,
+        tables: Tensor | None = None,
     ) -> Tensor:
         """Mean over the samples that teach a structure of that structure's losses."""
-        tasks, taught = draw_tasks(sets, shown)
+        drawn = draw_tasks(sets.cpu() if tables is None else tables, shown)
+        tasks, taught = (t.to(sets.device, non_blocking=True) for t in drawn)
         questions = of_tasks(sets, tasks) & taught.view(-1, 1, 1)
         return self.loss(forward(images, task=tasks), codes, questions)
 
@@ -40,18 +43,17 @@ class DoDNetClasses(DoDNet):
 def draw_tasks(sets: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """For each sample of sets (B, K, C) a structure that it teaches: the class `shown` (B,) of it.
 
-    Where that is none of them, each is as likely as the others. Returns their tasks, (B,) long, and
+    Where that is none of them, each is as likely as the others. All on the CPU, where every machine
+    draws alike. Returns their tasks, (B,) long, and
     whether the sample teaches any, (B,) bool; task 0 if it does not.
     """
     known = answerable(sets)
     taught = known.any(dim=1)
     if shown is not None:
-        classes = torch.arange(1, 1 + known.shape[1], device=sets.device)
+        classes = torch.arange(1, 1 + known.shape[1])
         chosen = known & (classes == shown.unsqueeze(1))
         known = torch.where(chosen.any(dim=1, keepdim=True), chosen, known)
-    # Drawn where all devices draw alike.
-    chances = (known.float() + ~taught.unsqueeze(1)).cpu()
-    tasks = torch.multinomial(chances, 1).flatten().to(sets.device)
+    tasks = torch.multinomial(known.float() + ~taught.unsqueeze(1), 1).flatten()
     return tasks * taught, taught
 
 

@@ -7,10 +7,11 @@ and sparse slices; of partial labels it keeps the drawn structures alone, withou
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from piecemeal.losses import naive_cross_entropy
-from piecemeal.methods._batch_dice import SMOOTH, batch_dice, listed, make_targets
+from piecemeal.methods._batch_dice import SMOOTH, batch_dice, make_targets
 from piecemeal.methods._levels import OnLevels
 from piecemeal.methods._tasks import of_one_class
 
@@ -26,7 +27,7 @@ class IgnoreLabel(OnLevels):
         logits (B, C, *space), codes (B, *space), sets (B, K, C). 0 if nothing is known.
         """
         known = of_one_class(sets)
-        channels = listed([range(1, self.classes)], self.classes).to(codes.device)
+        channels = torch.arange(self.classes, device=codes.device)
         targets = make_targets(codes, known, channels, self.classes - 1)
         entropy = naive_cross_entropy(logits, codes, known, reduction="known_mean")
         return entropy + batch_dice(logits, targets, SMOOTH)

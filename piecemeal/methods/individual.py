@@ -21,7 +21,7 @@ from piecemeal.methods._batch_dice import (
     pyramid_dice,
 )
 from piecemeal.methods._levels import as_levels
-from piecemeal.methods._tasks import OnePerTask
+from piecemeal.methods._tasks import OnePerTask, answerable
 
 
 class Individual(BatchDice):
@@ -32,6 +32,7 @@ class Individual(BatchDice):
     """
 
     uses_all_parameters = False
+    wants_tables = True
 
     def __init__(
         self,
@@ -63,11 +64,20 @@ class Individual(BatchDice):
         ]
 
     def training_loss(
-        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
+        self,
+        forward: Callable[..., Any],
+        images: Tensor,
+        codes: Tensor,
+        sets: Tensor,
+        done: float,
+        tables: Tensor | None = None,
     ) -> Tensor:
         """Sum over the models of each one's own Dice, so that none feels how many there are."""
-        targets = self.targets(codes, sets)
-        rows = torch.stack([of_task.taught.any(dim=1) for of_task in targets], dim=1)
+        targets, own = (
+            self.targets(codes, sets),
+            answerable(sets if tables is None else tables, self.head.overlapping),
+        )
+        rows = torch.stack([own[:, [c - 1 for c in task]].any(dim=1) for task in self.tasks], dim=1)
         levels = as_levels(forward(images, rows=rows, **self.options))
         of_models = zip(*(logits.split(self.sizes, dim=1) for logits in levels), strict=True)
         return sum(

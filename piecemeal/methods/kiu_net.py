@@ -24,6 +24,7 @@ class KiUNet(Method):
     """
 
     uses_all_parameters = False
+    wants_tables = True
 
     def __init__(self, classes: int):
         super().__init__(classes)
@@ -38,10 +39,16 @@ class KiUNet(Method):
         return OnePerTask([network(CHANNELS) for _ in range(self.classes - 1)], CHANNELS)
 
     def training_loss(
-        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
+        self,
+        forward: Callable[..., Any],
+        images: Tensor,
+        codes: Tensor,
+        sets: Tensor,
+        done: float,
+        tables: Tensor | None = None,
     ) -> Tensor:
         """Sum over the models of each one's own mean, so that none feels how many there are."""
-        logits = forward(images, rows=answerable(sets))
+        logits = forward(images, rows=answerable(sets if tables is None else tables))
         losses, voxels = self._of_models(logits, codes, sets)
         return (losses / voxels.clamp(min=1)).sum()
 

@@ -58,6 +58,7 @@ class UniMos(Method):
     # Of n labelled and n unlabelled rows the encoder sees 2 n and both strong views, 4 n, and the
     # decoder besides these the disturbed features, 5 n: 4.5 n passes of 2 n rows.
     work = 2.25
+    wants_tables = True
 
     def __init__(
         self,
@@ -77,15 +78,25 @@ class UniMos(Method):
         return target_adaptive_loss(logits, codes, sets, *self.weights)
 
     def training_loss(
-        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
+        self,
+        forward: Callable[..., Any],
+        images: Tensor,
+        codes: Tensor,
+        sets: Tensor,
+        done: float,
+        tables: Tensor | None = None,
     ) -> Tensor:
         """0.5 L^l + 0.5 L^u (eq. 5), either of them 0 without rows of its kind.
 
         Labelled and weak images share a pass, and batch norms their statistics, as in UniMatch. It
         predicts the partners from a batch of their own in eval mode; here they are of the same.
         """
-        known = (sets.any(dim=2) & ~sets.all(dim=2)).any(dim=1)
-        labelled, unlabelled = images[known], images[~known]
+        tables = sets.cpu() if tables is None else tables
+        says = (tables.any(dim=2) & ~tables.all(dim=2)).any(dim=1)
+        known, unknown = (
+            rows.nonzero().flatten().to(images.device, non_blocking=True) for rows in (says, ~says)
+        )
+        labelled, unlabelled = images[known], images[unknown]
         threshold = self.threshold(done)
         if not len(unlabelled):
             nothing = images.new_zeros(())

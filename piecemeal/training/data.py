@@ -38,8 +38,9 @@ class Batch:
 
     `sets` (B, K, C) bool; space is (H, W) for slices and (Z, Y, X) for patches. `views` (B,) int8:
     the axis of (Z, Y, X) that the slices lie across which alone were drawn on, -1 if it was the
-    whole scan, as it is by default; it stays with the CPU, so that reading it waits for no device.
-    `shown` (B,) int16: the class that each sample was drawn to show, -1 for none, as by default.
+    whole scan, as it is by default. `shown` (B,) int16: the class that each sample was drawn to
+    show, -1 for none, as by default. All but images and codes stays with the CPU, so that reading
+    it waits for no device.
     """
 
     images: Tensor
@@ -54,15 +55,13 @@ class Batch:
             object.__setattr__(self, "views", whole)
         if self.shown is None:
             none = torch.full((len(self.images),), NONE_SHOWN, dtype=torch.int16)
-            object.__setattr__(self, "shown", none.to(self.images.device))
+            object.__setattr__(self, "shown", none)
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
         """The same batch on `device`, the images in `memory_format`."""
         images = self.images.to(device, non_blocking=True, memory_format=memory_format)
-        codes, sets, shown = (
-            t.to(device, non_blocking=True) for t in (self.codes, self.sets, self.shown)
-        )
-        return Batch(images, codes, sets, self.views, shown)
+        codes = self.codes.to(device, non_blocking=True)
+        return Batch(images, codes, self.sets, self.views, self.shown)
 
     def copy(self, pinned: bool) -> Batch:
         """A copy; `pinned` to memory from which a GPU copies by itself."""

@@ -237,7 +237,9 @@ class Training:
         done = step / s["training"]["steps"]
         wanted = {"views": batch.views} if self.method.wants_views else {}
         wanted |= {"shown": batch.shown} if self.method.wants_shown else {}
-        given = (batch.images, batch.codes, batch.sets, done)
+        wanted |= {"tables": batch.sets} if self.method.wants_tables else {}
+        sets = batch.sets.to(self.device, non_blocking=True)
+        given = (batch.images, batch.codes, sets, done)
         loss = self.method.training_loss(self._forward, *given, **wanted)
         # Gradients are averaged over the processes, whose parts may differ in size by one.
         loss = loss * (len(self.rows) * self.group.size / self.sampler.size)

@@ -215,14 +215,15 @@ class TestViews:
         for batch in loader(steps, 0, 3, workers, CPU):
             assert batch.shown.tolist() == [3, 0, -1, -1]
             assert batch.shown.dtype == torch.int16
-            moved = batch.to(torch.device("meta"), torch.contiguous_format)
-            assert moved.shown.is_meta
 
     def test_they_stay_with_the_cpu(self, some):
         batch = some.batch([Draw(1, (0, 0, 0))])
         moved = batch.to(torch.device("meta"), torch.contiguous_format)
         assert moved.images.is_meta
+        assert moved.codes.is_meta
         assert moved.views.tolist() == [0]
+        assert moved.shown.tolist() == [-1]
+        assert torch.equal(moved.sets, batch.sets)
 
 
 def test_only_images_take_the_memory_format(cohort):

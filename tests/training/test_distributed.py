@@ -23,6 +23,9 @@ SGD = {
     **{"name": "sgd", "learning_rate": 0.02, "momentum": 0.5, "nesterov": True},
     **{"warmup_steps": 0, "warmup_factor": 1.0, "weight_decay": 0.0, "clip_norm": None},
 }
+# With others a network so narrow makes a thousandth of a weight of the last digit of a sum, in one
+# process as well: some maximum or rectifier is at a tie.
+SEED = 2
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def job(cohort, settings, tmp_path_factory):
         content = {
             "settings": settings(
                 {"steps": 6, "validate_every": 3, "checkpoint_seconds": 0.0},
-                **{"optimiser": SGD} | changes,
+                **{"optimiser": SGD, "seed": SEED} | changes,
             ),
             "prepared": str(cohort.prepared),
             "annotated": str(cohort.annotated[changes.get("annotation", "half_merged")]),
@@ -67,7 +70,7 @@ def run(job: Path, processes: int) -> SimpleNamespace:
 def assert_alike(one: SimpleNamespace, two: SimpleNamespace) -> None:
     pd.testing.assert_frame_equal(one.history, two.history, rtol=1e-4, atol=1e-5)
     for key, weight in one.weights.items():
-        torch.testing.assert_close(two.weights[key], weight, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(two.weights[key], weight, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

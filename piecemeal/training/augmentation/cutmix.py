@@ -54,9 +54,8 @@ def paste(
     table = torch.cat([sets, torch.zeros_like(sets)], dim=1)
     if not hits.any():
         return table
-    source = on_device(sources[hits], sets)
     inside = _inside(on_device(boxes[hits], codes), codes.shape[1:])
-    theirs = [t.index_select(0, source) for t in (images, codes, sets)]
+    theirs = [t.index_select(0, on_device(sources[hits], t)) for t in (images, codes, sets)]
     change(images, hits, lambda t: torch.where(inside[:, None], theirs[0], t))
     change(codes, hits, lambda t: torch.where(inside, theirs[1] + rows, t))
     change(table, hits, lambda t: torch.cat([t[:, :rows], theirs[2]], dim=1))

@@ -1,0 +1,96 @@
+"""No step of training waits for the device, whatever the method and its network.
+
+Shown on the meta device, which computes nothing: reading a value off it is an error, as are results
+whose size depends on values. Copies to and from it have to be told not to wait.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from piecemeal import methods
+from piecemeal.estimates import input_shape
+from piecemeal.plan import Planner
+
+PLAN = Planner(Path(__file__).resolve().parents[2]).plan("smoke")
+# Runs of one method, network and input do the same.
+SAME = ("implementation", "method_options", "network", "network_options", "input", "classes")
+ARMS = {
+    repr([unit.settings[key] for key in SAME]): (key.split("/seed")[0], unit.settings)
+    for key, unit in PLAN.runs.items()
+    if unit.settings["network"]
+}
+META = torch.device("meta")
+
+
+class CopiesThatWait(TorchDispatchMode):
+    """Notes what is copied between devices and waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        name = function._schema.name
+        if name in ("aten::_to_copy", "aten::copy_"):
+            given = args[name == "aten::copy_"]
+            waits = not ((kwargs or {}).get("non_blocking") or args[2:3] == (True,))
+            if given.device != result.device and waits:
+                self.found.append(f"{tuple(given.shape)} from {given.device} to {result.device}")
+        return result
+
+
+def tables(settings: dict) -> torch.Tensor:
+    """Label sets (4, K, C): drawn are all classes, the first structure, the last one, and none."""
+    classes = settings["classes"]
+    every = torch.ones(1, classes, dtype=torch.bool)
+    found = torch.zeros(4, classes + 1, classes, dtype=torch.bool)
+    found[0] = torch.cat([every, torch.eye(classes, dtype=torch.bool)])
+    for row, structure in ((1, 1), (2, classes - 1)):
+        alone = torch.arange(classes) == structure
+        found[row, :3] = torch.stack([every[0], alone, ~alone])
+    found[3, 0] = True
+    return found
+
+
+@pytest.mark.parametrize(("name", "settings"), ARMS.values(), ids=[n for n, _ in ARMS.values()])
+@pytest.mark.parametrize("done", [0.0, 0.9])
+def test_a_step_waits_for_nothing(name, settings, done, monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta device
+    method = methods.load(
+        settings["implementation"], settings["classes"], settings["method_options"]
+    )
+    channels, *space = input_shape(PLAN, settings) or (1, 64, 64)
+    with META:
+        network = methods.build_network(settings, method, channels).train()
+        images = torch.empty(4, channels, *space)
+        codes = torch.empty(4, *space, dtype=torch.uint8)
+    sets = tables(settings)
+    told = {
+        "views": torch.tensor([-1, 0, -1, -1], dtype=torch.int8),
+        "shown": torch.tensor([0, 1, -1, -1], dtype=torch.int16),
+        "tables": sets,
+    }
+    wanted = {key: told[key] for key in told if getattr(method, f"wants_{key}")}
+    there = sets.to(META, non_blocking=True)
+    with CopiesThatWait() as copies:
+        method.training_loss(network, images, codes, there, done, **wanted).backward()
+    assert copies.found == []
+    assert any(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_what_waits_is_noticed():
+    there, here = torch.empty(3, device=META), torch.ones(3)
+    with CopiesThatWait() as copies:
+        here.to(META)
+        there.copy_(here)
+        here.to(META, non_blocking=True)
+        there.copy_(here, non_blocking=True)
+    assert len(copies.found) == 2
+    for read in (torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.nonzero):
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            read(there)
