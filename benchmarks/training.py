@@ -133,7 +133,8 @@ def settings(problem: Problem, precision: str, augmented: dict) -> dict:
     runs = Planner().plan("smoke").runs.values()
     planned = next(run.settings for run in runs if run.settings["method"] == "cross_entropy")
     sgd = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True}
-    budget = {"steps": WARM_UP + problem.steps, "validate_every": 10**6, "precision": precision}
+    # As many steps again to warm up: a row of the history, which is waited for, ends either half.
+    budget = {"steps": 2 * problem.steps, "validate_every": 10**6, "precision": precision}
     return planned | {
         "structures": STRUCTURES,
         "classes": CLASSES,
@@ -195,11 +196,11 @@ def ours(problem: Problem, precision: str, folders, augmented: dict, threads: in
         training = Training(given, *folders, Path(place), threads)
         with (
             mock.patch.object(training, "_validate"),
-            mock.patch("piecemeal.training.loop.LOG_POINTS", 10**6 // WARM_UP),
+            mock.patch("piecemeal.training.loop.LOG_POINTS", 10**6 // problem.steps),
         ):
             training.run()
-    rows = {row["step"]: row["seconds"] for row in training.state["history"]}
-    return problem.batch * problem.steps / (rows[WARM_UP + problem.steps] - rows[WARM_UP])
+    before, after = (row["seconds"] for row in training.state["history"])
+    return problem.batch * problem.steps / (after - before)
 
 
 def monai_batches(problem: Problem, folders, device: torch.device):

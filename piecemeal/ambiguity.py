@@ -173,13 +173,11 @@ def _present(voxels: Tensor) -> Tensor:
 def _counts(codes: Tensor, rows: int, axis: int) -> Tensor:
     """Voxels of every code in every slice across `axis`, (S, rows), of codes (*space)."""
     codes = codes.movedim(axis, 0).flatten(1) if codes.ndim > 1 else codes.unsqueeze(1)
-    first = rows * torch.arange(len(codes), device=codes.device).unsqueeze(1)
-    places = (codes + first).flatten()
-    if codes.device.type == "cpu":
-        return torch.bincount(places, minlength=first.numel() * rows).view(-1, rows)
-    # There bincount would ask for the largest code.
-    counts = torch.zeros(first.numel() * rows, dtype=torch.long, device=codes.device)
-    return counts.scatter_add_(0, places, torch.ones_like(places)).view(-1, rows)
+    if codes.device.type != "cpu":  # where bincount would ask for the largest code
+        return torch.stack([(codes == row).sum(1) for row in range(rows)], dim=1)
+    first = rows * torch.arange(len(codes)).unsqueeze(1)
+    counts = torch.bincount((codes + first).flatten(), minlength=rows * len(codes))
+    return counts.view(len(codes), rows)
 
 
 def _renumbered(codes: Tensor, present: Tensor, rows: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piecemeal import annotations
+from piecemeal import annotations, set_softmax
 from piecemeal.errors import InputError
 from piecemeal.losses import (
     entropy,
@@ -26,6 +26,15 @@ LOSSES = [*LABELLED, entropy]
 REDUCTIONS = ["mean", "known_mean", "sum", "none"]
 
 relaxed = settings(max_examples=40)
+
+
+@pytest.fixture(params=[False, True], ids=["on a CPU", "as on a GPU"], autouse=True, scope="module")
+def far_down(request):
+    """Whether log q_A is always worked out as where it is far from 0, as GPUs do it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            patch.setattr(set_softmax, "_far_down", lambda _: True)
+        yield
 
 
 def table(*rows, classes):
@@ -134,6 +143,26 @@ def test_every_class_has_probability_one_exactly(dtype, layout):
     arguments = torch.zeros(2, 20, 20, dtype=torch.uint8), torch.ones(2, 1, 17, dtype=torch.bool)
     assert (log_set_probability(logits, *arguments) == 0).all()
     assert (gradient(log_set_probability, logits, *arguments) == 0).all()
+
+
+def test_a_voxel_that_says_nothing_teaches_nothing_beside_one_far_from_the_truth():
+    logits = torch.randn(2, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+    logits[0, 0, 0, 0] = 200
+    codes = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    codes[0, 0, 0] = 1
+    sets = table(range(5), [3], classes=5).expand(2, -1, -1)
+    slope = gradient(marginal_cross_entropy, logits, codes, sets)
+    assert slope[0, :, 0, 0].count_nonzero() == 2
+    slope[0, :, 0, 0] = 0
+    assert slope.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("loss", LABELLED)
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 3, 4, 0)])
+def test_no_voxel_is_no_loss(loss, shape):
+    codes = torch.zeros(shape[0], *shape[2:], dtype=torch.uint8)
+    sets = table([0], [1, 2], classes=3).expand(shape[0], -1, -1)
+    assert gradient(bind(loss, reduction="sum"), torch.zeros(shape), codes, sets).shape == shape
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

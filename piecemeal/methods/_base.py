@@ -105,8 +105,8 @@ class Method(ABC):
         across which the slices of a sample lie that alone were annotated, -1 where all of it was.
         Where `wants_shown` is, `shown` (B,) does: the class that a sampler chose each sample to
         show, 0 for the background, -1 where it chose none. Where `wants_tables` is, `tables` does:
-        `sets` once more. Those that come by name are on the CPU, and nothing else may be read
-        there: a step does not wait for the device, a contract test sees to it.
+        `sets` once more. What comes by name is on the CPU; no other tensor may be read, as a step
+        does not wait for the device (tests/contract/test_waiting.py).
         """
         return self.loss(forward(images), codes, sets)
 

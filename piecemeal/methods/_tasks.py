@@ -117,6 +117,15 @@ def answerable(sets: Tensor, overlapping: bool = False) -> Tensor:
     return (alone.any(dim=1) & ~undecided)[:, 1:]
 
 
+def tasks_taught(sets: Tensor, tasks: Sequence[Sequence[int]], overlapping: bool = False) -> Tensor:
+    """Which tasks, class ids of each, a sample can teach a structure of, bool (B, T); on the CPU.
+
+    sets: its table (B, K, C), as for `answerable`.
+    """
+    own = answerable(sets.cpu(), overlapping)
+    return torch.stack([own[:, [c - 1 for c in task]].any(dim=1) for task in tasks], dim=1)
+
+
 def of_structures(codes: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
     """Per structure (B, C - 1, *space) float: drawn there, and known to be there or not."""
     alone = of_one_class(sets)
@@ -158,14 +167,15 @@ class OnePerTask(nn.Module):
         self,
         images: Tensor,
         task: int | None = None,
-        rows: Tensor | None = None,
+        rows: Sequence[Sequence[bool]] | None = None,
         **options: Any,
     ) -> Any:
         """Logits (B, sum of channels, *space) of all tasks, one after the other in the channels.
 
-        task: of that one alone, (B, channels, *space). rows: bool (B, T) on the CPU, the images
-        that the member of each task sees; its logits of the others are 0. A member that sees none
-        is not evaluated: it remembers nothing of the batch, and its parameters get no gradient.
+        task: of that one alone, (B, channels, *space). rows: (B, T), the images that the member of
+        each task sees (lists, as several GPUs would bring a tensor with the images); its logits of
+        the others are 0. A member that sees none is not evaluated: it remembers nothing of the
+        batch, and its parameters get no gradient.
         options: for the members. Where these give a list of levels, so does this, unless none is
         evaluated.
         """
@@ -173,11 +183,11 @@ class OnePerTask(nn.Module):
             return self.members[task](images, **options)
         if rows is None:
             return self._joined(images, [member(images, **options) for member in self.members])
-        rows = rows.cpu()  # they are there, but for what several GPUs bring with their inputs
-        used = (_used(rows, images.device) if self._meet else rows.any(dim=0)).tolist()
+        seen = torch.as_tensor(rows, dtype=torch.bool)
+        used = (_used(seen, images.device) if self._meet else seen.any(dim=0)).tolist()
         outputs = [
             self._of_rows(member, images, column, options) if needed else None
-            for member, needed, column in zip(self.members, used, rows.T, strict=True)
+            for member, needed, column in zip(self.members, used, seen.T, strict=True)
         ]
         return self._joined(images, outputs)
 
@@ -217,9 +227,8 @@ class OnePerTask(nn.Module):
 def _used(rows: Tensor, device: torch.device) -> Tensor:
     """Which columns of `rows` (B, T) have a row in any process of the run, bool (T,).
 
-    Processes meet on `device`.
     Batch norms of several processes meet in every pass: where one makes it, all have to, and be it
-    without an image.
+    without an image. The processes ask each other on `device`.
     """
     used = rows.any(dim=0).int()
     if dist.is_available() and dist.is_initialized():

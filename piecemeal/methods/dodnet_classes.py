@@ -43,9 +43,9 @@ class DoDNetClasses(DoDNet):
 def draw_tasks(sets: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """For each sample of sets (B, K, C) a structure that it teaches: the class `shown` (B,) of it.
 
-    Where that is none of them, each is as likely as the others. All on the CPU, where every machine
-    draws alike. Returns their tasks, (B,) long, and
-    whether the sample teaches any, (B,) bool; task 0 if it does not.
+    Where that is none of them, each is as likely as the others. Returns their tasks, (B,) long, and
+    whether the sample teaches any, (B,) bool; task 0 if it does not. All on the CPU, where every
+    machine draws alike.
     """
     known = answerable(sets)
     taught = known.any(dim=1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from piecemeal.methods._base import check_told
 from piecemeal.methods._batch_dice import SMOOTH, BatchDice, Targets, batch_dice, listed
-from piecemeal.methods._tasks import answerable, check_case
+from piecemeal.methods._tasks import check_case, tasks_taught
 
 
 class DoDNetTasks(BatchDice):
@@ -25,6 +25,8 @@ class DoDNetTasks(BatchDice):
     task. A sample is a negative for the channels in which its task has no structure. The network,
     dodnet_nnunet, is told by the method how many tasks there are.
     """
+
+    wants_tables = True
 
     def __init__(
         self,
@@ -58,23 +60,31 @@ class DoDNetTasks(BatchDice):
         return self.in_channels(codes, sets, self.channels, self.largest)
 
     def training_loss(
-        self, forward: Callable[..., Any], images: Tensor, codes: Tensor, sets: Tensor, done: float
+        self,
+        forward: Callable[..., Any],
+        images: Tensor,
+        codes: Tensor,
+        sets: Tensor,
+        done: float,
+        tables: Tensor | None = None,
     ) -> Tensor:
         """The Dice of the batch, of every sample by the head of its own task."""
-        logits = forward(images, task=self.told(sets))
+        told = self.told(sets if tables is None else tables)
+        logits = forward(images, task=told.to(images.device, non_blocking=True))
         return batch_dice(logits, self.targets(codes, sets), self.smooth, self.head)
 
     def loss(self, logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
         """The same of logits of all tasks, (B, T * channels of one, *space)."""
         of_tasks = logits.unflatten(1, (len(self.tasks), self.size))
-        own = of_tasks[torch.arange(len(logits), device=logits.device), self.told(sets)]
+        own = of_tasks[torch.arange(len(logits)), self.told(sets)]
         return batch_dice(own, self.targets(codes, sets), self.smooth, self.head)
 
     def told(self, sets: Tensor) -> Tensor:
-        """Number of the task of each sample, (B,) long, by sets (B, K, C); 0 where it has none."""
-        own = answerable(sets, self.head.overlapping)
-        rows = [own[:, [c - 1 for c in task]].any(dim=1) for task in self.tasks]
-        return torch.stack(rows, dim=1).long().argmax(dim=1)
+        """Number of the task of each sample, (B,) long on the CPU, by sets (B, K, C).
+
+        0 where it has none.
+        """
+        return tasks_taught(sets, self.tasks, self.head.overlapping).byte().argmax(dim=1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of the tasks asked, of all of them while nothing is; see `read_out`.

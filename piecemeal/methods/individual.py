@@ -21,7 +21,7 @@ from piecemeal.methods._batch_dice import (
     pyramid_dice,
 )
 from piecemeal.methods._levels import as_levels
-from piecemeal.methods._tasks import OnePerTask, answerable
+from piecemeal.methods._tasks import OnePerTask, tasks_taught
 
 
 class Individual(BatchDice):
@@ -73,11 +73,9 @@ class Individual(BatchDice):
         tables: Tensor | None = None,
     ) -> Tensor:
         """Sum over the models of each one's own Dice, so that none feels how many there are."""
-        targets, own = (
-            self.targets(codes, sets),
-            answerable(sets if tables is None else tables, self.head.overlapping),
-        )
-        rows = torch.stack([own[:, [c - 1 for c in task]].any(dim=1) for task in self.tasks], dim=1)
+        targets = self.targets(codes, sets)
+        known = sets if tables is None else tables
+        rows = tasks_taught(known, self.tasks, self.head.overlapping).tolist()
         levels = as_levels(forward(images, rows=rows, **self.options))
         of_models = zip(*(logits.split(self.sizes, dim=1) for logits in levels), strict=True)
         return sum(

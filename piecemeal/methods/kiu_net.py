@@ -48,7 +48,7 @@ class KiUNet(Method):
         tables: Tensor | None = None,
     ) -> Tensor:
         """Sum over the models of each one's own mean, so that none feels how many there are."""
-        logits = forward(images, rows=answerable(sets if tables is None else tables))
+        logits = forward(images, rows=answerable(sets if tables is None else tables).tolist())
         losses, voxels = self._of_models(logits, codes, sets)
         return (losses / voxels.clamp(min=1)).sum()
 

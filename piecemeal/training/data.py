@@ -25,6 +25,7 @@ from piecemeal.training.sampler import Sampler
 from piecemeal.training.window import NONE_SHOWN, Draw, Window
 
 if TYPE_CHECKING:  # one knows the other's Batch
+    from piecemeal.methods._base import Method
     from piecemeal.training.augmentation import Augmentation
 
 
@@ -58,10 +59,15 @@ class Batch:
             object.__setattr__(self, "shown", none)
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
-        """The same batch on `device`, the images in `memory_format`."""
+        """Images and codes on `device`, the images in `memory_format`; the rest as it is."""
         images = self.images.to(device, non_blocking=True, memory_format=memory_format)
         codes = self.codes.to(device, non_blocking=True)
         return Batch(images, codes, self.sets, self.views, self.shown)
+
+    def wanted_by(self, method: Method) -> dict[str, Tensor]:
+        """What `training_loss` of the method asks for by name (`wants_...`)."""
+        named = {"views": self.views, "shown": self.shown, "tables": self.sets}
+        return {name: named[name] for name in named if getattr(method, f"wants_{name}")}
 
     def copy(self, pinned: bool) -> Batch:
         """A copy; `pinned` to memory from which a GPU copies by itself."""

@@ -235,12 +235,10 @@ class Training:
         batch = batch.to(self.device, self.memory_format)
         batch = self.augmentation(batch, step, self.rows, self.sampler.size)
         done = step / s["training"]["steps"]
-        wanted = {"views": batch.views} if self.method.wants_views else {}
-        wanted |= {"shown": batch.shown} if self.method.wants_shown else {}
-        wanted |= {"tables": batch.sets} if self.method.wants_tables else {}
         sets = batch.sets.to(self.device, non_blocking=True)
         given = (batch.images, batch.codes, sets, done)
-        loss = self.method.training_loss(self._forward, *given, **wanted)
+        told = batch.wanted_by(self.method)
+        loss = self.method.training_loss(self._forward, *given, **told)
         # Gradients are averaged over the processes, whose parts may differ in size by one.
         loss = loss * (len(self.rows) * self.group.size / self.sampler.size)
         self.stepper.step(loss)

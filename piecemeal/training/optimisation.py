@@ -74,6 +74,7 @@ class Stepper:
     """One optimisation step: scaled loss where the format is float16, clipped gradient if asked.
 
     Nothing here waits for the device: fused optimisers skip a step of non-finite gradients there.
+    Others in float16 do, as the scaler asks for these.
     """
 
     def __init__(

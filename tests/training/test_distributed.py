@@ -23,8 +23,8 @@ SGD = {
     **{"name": "sgd", "learning_rate": 0.02, "momentum": 0.5, "nesterov": True},
     **{"warmup_steps": 0, "warmup_factor": 1.0, "weight_decay": 0.0, "clip_norm": None},
 }
-# With others a network so narrow makes a thousandth of a weight of the last digit of a sum, in one
-# process as well: some maximum or rectifier is at a tie.
+# One of which no maximum or rectifier of so narrow a network is at a tie: there the last digit of a
+# sum decides, in one process as well.
 SEED = 2
 
 

@@ -270,6 +270,24 @@ def test_parts_of_slices_are_trained_on_and_whole_slices_watched(train, monkeypa
     assert training.state["training_samples"] == 12  # slices, whatever part of them is seen
 
 
+def test_a_step_is_told_what_its_method_asks_for(train, monkeypatch):
+    training, told = train(training={"steps": 1}), []
+    real = training.method.training_loss
+    for name in ("shown", "tables"):
+        monkeypatch.setattr(training.method, f"wants_{name}", True, raising=False)
+
+    def loss(forward, images, codes, sets, done, **named):
+        told.append((sets, named))
+        return real(forward, images, codes, sets, done)
+
+    monkeypatch.setattr(training.method, "training_loss", loss)
+    training.run()
+    ((sets, named),) = told
+    assert named.keys() == {"shown", "tables"}
+    assert torch.equal(named["tables"], sets)
+    assert named["shown"].tolist() == [-1] * len(sets)
+
+
 def test_unlabelled_scans_are_not_watched(train):
     training = train(annotation="half_unlabelled")
     training._build()
