@@ -26,7 +26,7 @@ demo: setup ## everything on built-in phantoms; ends with the report
 	@echo "The data, case by case: $(CURDIR)/results/demo/quality"
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 
-arena: setup ## the arena beside it: every method on one patchwork of incomplete labels
+arena: setup ## the arena beside it: methods of all papers on one patchwork of incomplete labels
 	snakemake --cores $(CORES) --config scale=demo papers=all
 	@echo "The report: $(CURDIR)/results/demo/report.html"
 

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--scale", help="smoke, demo, pocket, ...; default: that of config.yaml")
+    common.add_argument(
+        "--papers", nargs="+", metavar="KEY", help="of these alone; all: also those on request"
+    )
     common.add_argument("--json", action="store_true", help="for programs")
     parser = argparse.ArgumentParser(
         prog="piecemeal",
@@ -90,22 +93,22 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _planner() -> Planner:
+def _planner(options: argparse.Namespace) -> Planner:
     if not Path("config", "config.yaml").exists():
         raise InputError(
             f"{Path.cwd()}: has no config/config.yaml; start piecemeal in the project's main folder"
         )
-    return Planner()
+    asked = options.papers
+    return Planner(overrides={"papers": "all" if asked == ["all"] else asked} if asked else None)
 
 
-def _read_plan(scale: str | None) -> Plan:
-    planner = _planner()
-    return planner.plan(planner.main.scale if scale is None else scale)
+def _read_plan(planner: Planner, options: argparse.Namespace) -> Plan:
+    return planner.plan(options.scale or planner.main.scale)
 
 
 def _plan(options: argparse.Namespace) -> Iterator[str]:
-    planner = _planner()
-    plan = planner.plan(planner.main.scale if options.scale is None else options.scale)
+    planner = _planner(options)
+    plan = _read_plan(planner, options)
     fetched = estimates.downloads(plan)
     hours = estimates.gpu_hours(plan, planner.main.gpu_tflops)
     runs = [run | {"gpu_hours": hours[run["run"]]} for run in _planned(plan)]
@@ -176,10 +179,19 @@ def _options(options: dict[str, Any]) -> list[str]:
     return [f"{name}={json.dumps(value)}".replace('"', "") for name, value in options.items()]
 
 
+def _with_all_papers(plan: Plan) -> Plan:
+    """`plan` with the runs of all papers, as somebody may have asked for the others before."""
+    try:
+        everything = Planner(overrides={"papers": "all"}).plan(plan.scale)
+    except InputError:  # there are no data of some of them
+        return plan
+    return replace(plan, runs=everything.runs | plan.runs)
+
+
 def _status(options: argparse.Namespace) -> Iterator[str]:
-    plan = _read_plan(options.scale)
+    plan = _read_plan(_planner(options), options)
     results = Path("results", plan.scale)
-    old = unplanned(plan, results)  # once: it looks at every file of these runs
+    old = unplanned(_with_all_papers(plan), results)  # once: it looks at every file of these runs
     while True:
         runs = run_statuses(plan, results)
         if options.json:

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from piecemeal.validation import Name, PositiveInt, Strict
 
 Modality = Literal["CT", "MR"]
-Access = Literal["open", "registration", "by hand", "phantom only"]
+# Of one's own: nobody else can fetch it, and it needs no phantom.
+Access = Literal["open", "registration", "by hand", "phantom only", "own"]
 
 # Raised when unpacking changes what ends up on disk: what was unpacked before is then stale.
 UNPACKED = 1
@@ -101,7 +102,7 @@ class DatasetConfig(Strict):
     citation: str = Field(description="what to cite")
     notes: list[str] = Field([], description="what a user should know: errata, conflicts")
     exclude: dict[str, str] = Field({}, description="scan or patient -> reason it is left out")
-    phantom: PhantomSpec
+    phantom: PhantomSpec | None = Field(None, description="how it is drawn; own data may have none")
 
     @property
     def structures(self) -> list[str]:
@@ -119,6 +120,10 @@ class DatasetConfig(Strict):
         named = {name for pair in self.side_check for name in pair}
         if unknown := sorted(named - known):
             raise ValueError(f"side_check: {unknown} are not among {sorted(known)}")
-        if (self.access == "phantom only") != (not self.archives):
-            raise ValueError("archives: every data set has some, unless access is 'phantom only'")
+        if (self.access in ("phantom only", "own")) != (not self.archives):
+            raise ValueError(
+                "archives: every data set has some, unless access is 'phantom only' or 'own'"
+            )
+        if self.phantom is None and self.access != "own":
+            raise ValueError("phantom: every data set has one, unless access is 'own'")
         return self

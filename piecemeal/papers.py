@@ -1,8 +1,8 @@
 """One folder per paper: what it is, which runs it asks for, how its tables and figures look.
 
-`config/papers/<key>/` holds `paper.yaml`, `runs.tsv`, `tables.yaml`, `figures.yaml`, `recipes.yaml`
-where its arms share settings, and the published numbers as csv. No paper is named in code: a
-further paper is a further folder.
+`config/papers/<key>/` holds `paper.yaml`, `runs.tsv`, `tables.yaml`, where there are any
+`figures.yaml` and `claims.yaml`, where its arms share settings `recipes.yaml`, and the published
+numbers as csv. No paper is named in code: a further paper is a further folder.
 Nothing here imports pandas or torch: Snakemake reads the papers at every start.
 """
 
@@ -127,7 +127,9 @@ def load_paper(folder: Path) -> PaperFolder:
     runs = read_runs(folder / "runs.tsv")
     recipes = _recipes(folder / "recipes.yaml", runs)
     tables = load_model(folder / "tables.yaml", TablesFile).tables
-    figures = load_model(folder / "figures.yaml", FiguresFile).figures
+    figures = []
+    if (folder / "figures.yaml").exists():
+        figures = load_model(folder / "figures.yaml", FiguresFile).figures
     planned = {(run.arm, run.cohort) for run in runs}
     by_key = {table.key: table for table in tables}
     for table in tables:

@@ -7,6 +7,7 @@ everything that decided what lies there.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ class Planner(DataPlanner):
             before: Chain = {}
             for arm in self.paper(key).runs:
                 change = scale.cohorts.get(arm.cohort)
-                if change is None or change.leave_out == "all" or arm.arm in change.leave_out:
+                if change is None:
+                    self._check_cohort(key, arm)
+                    continue
+                if change.leave_out == "all" or arm.arm in change.leave_out:
                     continue
                 for seed in self._seeds(scale, arm):
                     run = self._run(plan, scale, arm, self._as_run(key, arm), seed, before)
@@ -51,6 +55,18 @@ class Planner(DataPlanner):
             if runs:  # a paper may have nothing to run at a scale
                 plan.papers[key] = runs
         return plan
+
+    def _check_cohort(self, paper: str, arm: PaperRun) -> None:
+        """A scale may lack the cohort of an arm, but it has to be one."""
+        if arm.cohort not in self._cohorts:
+            raise InputError(
+                f"{self.folder / 'papers' / paper / 'runs.tsv'}: arm '{arm.arm}' is on cohort "
+                f"'{arm.cohort}', expected one of config/cohorts: {sorted(self._cohorts)}"
+            )
+
+    @cached_property
+    def _cohorts(self) -> set[str]:
+        return {path.stem for path in (self.folder / "cohorts").glob("*.yaml")}
 
     def _waits_for_a_folder(self, scale: c.ScaleConfig, name: str) -> bool:
         """Whether a cohort is of folders that nobody has named: no error unless a run needs it."""

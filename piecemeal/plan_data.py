@@ -140,6 +140,11 @@ class DataPlanner:
         more: dict[str, Any] = {}
         modules = [plugin("piecemeal.datasets.layouts", dataset.layout, file, "layout")]
         if isinstance(source, c.PhantomSource):
+            if dataset.phantom is None:
+                raise InputError(
+                    f"{file}: key 'phantom': missing, though the scale '{plan.scale}' draws "
+                    f"{dataset.title}; say how, or set its source to {{kind: local}} there"
+                )
             writer = dataset.phantom.writer
             modules.append(plugin("piecemeal.datasets.phantoms", writer, file, "phantom.writer"))
             decides["phantom"] = dataset.phantom.model_dump()
@@ -147,7 +152,7 @@ class DataPlanner:
             if not dataset.archives:
                 raise InputError(
                     f"{file}: key 'archives': {dataset.title} has none ({dataset.access}); let the "
-                    f"scale '{plan.scale}' draw its phantom instead"
+                    f"scale '{plan.scale}' read it from a folder (kind: local) or draw its phantom"
                 )
             archives = [archive.model_dump() for archive in dataset.archives]
             decides["archives"] = [{key: a[key] for key in IDENTITY} for a in archives]

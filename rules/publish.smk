@@ -56,7 +56,7 @@ rule claims:
     input:
         first_start(),
         scores=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "scores.csv"),
-        claims=lambda wc: [f"config/papers/{p}/claims.yaml" for p in papers(wc.scale)],
+        claims=lambda wc: claims_of(papers(wc.scale)),
     output:
         claims="<results>/claims.csv",
     log:

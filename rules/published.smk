@@ -22,6 +22,12 @@ def figures(scale):
     ]
 
 
+def claims_of(papers):
+    """The files of those papers that claim anything."""
+    paths = [Path(f"config/papers/{paper}/claims.yaml") for paper in papers]
+    return [path for path in paths if path.exists()]
+
+
 def quality_pages(scale):
     """The page of every cohort that shows all its cases, and one case of each data set."""
     pages = [

@@ -79,7 +79,7 @@ ANAND = {
 
 
 def test_no_data_set_is_missing():
-    assert set(DATASETS) == EXPECTED
+    assert set(DATASETS) >= EXPECTED
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -87,14 +87,16 @@ def test_layout_and_phantom_exist_and_take_the_options(name):
     config = DATASETS[name]
     find_cases = inspect.signature(layouts.load(config.layout).find_cases)
     find_cases.bind(Path(), [], **config.layout_options)
-    write = inspect.signature(phantoms.load(config.phantom.writer).write)
-    write.bind(Path(), 1, 0, **config.phantom.options)
+    if config.phantom:
+        write = inspect.signature(phantoms.load(config.phantom.writer).write)
+        write.bind(Path(), 1, 0, **config.phantom.options)
 
 
 def test_every_archive_has_a_published_sum_or_is_known_to_have_none():
     without = {
         (name, archive.name)
         for name, config in DATASETS.items()
+        if name in EXPECTED
         for archive in config.archives
         if not archive.sha256 and not archive.md5
     }
@@ -125,9 +127,9 @@ def test_how_a_data_set_is_obtained_is_said(name):
         assert all(archive.urls for archive in config.archives)
     elif config.access == "phantom only":
         assert config.redistribution == "forbidden"
-    else:
+    elif config.access != "own":
         assert any(archive.by_hand for archive in config.archives)
-    if config.access != "phantom only":
+    if config.access not in ("phantom only", "own"):
         assert config.homepage
 
 

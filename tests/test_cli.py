@@ -463,6 +463,21 @@ def test_runs_of_older_hashes_are_counted_not_listed(project, ask, lines):
     assert not any("0000000000" in line for line in lines("status"))
 
 
+def test_runs_of_papers_on_request_are_no_older_ones(project, ask, capsys):
+    before = set(project.plan.runs)
+    project.plan_anew(on_request=["moseley2023"])
+    (left_out, *_) = sorted(before - set(project.plan.runs))
+    (project.results / "runs" / left_out).mkdir(parents=True)
+    content = ask("status")
+    assert left_out not in {run["run"] for run in content["runs"]}
+    assert content["unplanned"]["runs"] == 0
+    for papers in (["all"], ["moseley2023"]):
+        assert cli.main(["status", "--scale", SCALE, "--json", "--papers", *papers]) == 0
+        asked = {run["run"] for run in json.loads(capsys.readouterr().out)["runs"]}
+        assert left_out in asked
+        assert (asked == before) == (papers == ["all"])
+
+
 def test_without_older_hashes_nothing_is_said_of_them(project, lines):
     project.finished(project.key(SLAC))
     assert not any("older" in line for line in lines("status"))

@@ -108,6 +108,55 @@ def test_a_run_is_named_by_what_it_is_and_its_hash(place):
         assert s["hash"] == unit.hash
 
 
+def test_an_arm_on_a_cohort_that_there_is_not_is_refused(place):
+    path = place.root / "config/papers/kemnitz2018/runs.tsv"
+    head, *lines = path.read_text().splitlines()
+    typo = lines[0].replace("thigh", "tigh").replace("cardiac", "cardic")
+    path.write_text("\n".join([head, *lines, typo]) + "\n")
+    tables = place.root / "config/papers/kemnitz2018/tables.yaml"
+    assert tables.exists()
+    refused(place, "kemnitz2018/runs.tsv", "expected one of config/cohorts", "'cardiac'")
+
+
+def test_a_paper_needs_neither_figures_nor_claims(place):
+    folder = place.root / "config/papers/kemnitz2018"
+    (folder / "figures.yaml").unlink()
+    (folder / "claims.yaml").unlink()
+    assert Planner(place.root).paper("kemnitz2018").figures == []
+    assert place.plan().runs
+
+
+class TestOwnData:
+    """A data set that its owner alone has: neither archives nor a phantom."""
+
+    @pytest.fixture
+    def own(self, place) -> Workplace:
+        def private(content):
+            for key in ("archives", "phantom", "homepage"):
+                content.pop(key, None)
+            content |= {"access": "own", "redistribution": "forbidden"}
+
+        place.change("datasets/acdc.yaml", private)
+        return place
+
+    def test_it_is_read_from_its_folder(self, own, tmp_path):
+        own.change(f"scales/{SCALE}.yaml", lambda c: c["sources"].update(acdc={"kind": "local"}))
+        own.change("local.yaml", lambda c: c.update(local={"acdc": str(tmp_path)}))
+        assert own.plan().raw["acdc"].settings["path"] == str(tmp_path)
+
+    def test_it_cannot_be_drawn(self, own):
+        refused(own, "datasets/acdc.yaml", "key 'phantom': missing", "kind: local")
+
+    def test_it_cannot_be_fetched(self, own):
+        fetched = {"acdc": {"kind": "download"}}
+        own.change(f"scales/{SCALE}.yaml", lambda c: c["sources"].update(fetched))
+        refused(own, "datasets/acdc.yaml", "key 'archives'", "kind: local")
+
+    def test_others_have_a_phantom(self, place):
+        place.change("datasets/acdc.yaml", lambda c: c.pop("phantom"))
+        refused(place, "datasets/acdc.yaml", "phantom", "access is 'own'")
+
+
 def test_every_seed_is_a_run_of_its_own(place):
     one = place.plan()
     place.change(f"scales/{SCALE}.yaml", lambda c: c.update(seeds=[0, 1]))

@@ -23,11 +23,18 @@ def load(implementation: str, classes: int, options: dict[str, Any] | None = Non
     from piecemeal.methods._base import Method
 
     module = registry.load(__name__, implementation)
-    (method,) = [
+    found = [
         c
         for c in vars(module).values()
         if inspect.isclass(c) and issubclass(c, Method) and c.__module__ == module.__name__
     ]
+    if len(found) != 1:
+        raise InputError(
+            f"piecemeal/methods/{implementation}.py: subclasses of Method are "
+            f"{[c.__name__ for c in found]}, expected one; what methods share has its place in a "
+            "file whose name starts with an underscore"
+        )
+    (method,) = found
     allowed = [p for p in inspect.signature(method).parameters if p != "classes"]
     if unknown := sorted(set(options or {}) - set(allowed)):
         raise InputError(f"method {implementation}: unknown options {unknown}; allowed: {allowed}")

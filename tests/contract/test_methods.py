@@ -1,5 +1,6 @@
 """What every file in piecemeal/methods must do, found by itself."""
 
+import types
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from piecemeal import labelsets, methods, networks, registry
 from piecemeal.datasets.store import PreparedScan, read_cases
 from piecemeal.errors import InputError
 from piecemeal.inference import predict
-from piecemeal.methods._base import TaskConditioned
+from piecemeal.methods._base import Method, TaskConditioned
 from piecemeal.methods.dodnet_tasks import DoDNetTasks
 from piecemeal.training.cases import load_cases
 from piecemeal.training.data import Samples
@@ -61,7 +62,17 @@ def test_has_an_entry_in_the_configuration(name):
     for entry in entries:
         method = methods.load(name, CLASSES, entry.options)
         assert method.trained == (entry.network is not None)
-        assert not method.trained or entry.citation
+        assert not method.trained or entry.citation, f"give `citation` in the file of {name}"
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_file_has_one_method(monkeypatch, number):
+    module = types.ModuleType("piecemeal.methods.mine")
+    for name in "AB"[:number]:
+        setattr(module, name, type(name, (Method,), {"__module__": module.__name__}))
+    monkeypatch.setattr(registry, "load", lambda *_: module)
+    with pytest.raises(InputError, match=r"methods/mine\.py: subclasses of Method .* expected one"):
+        methods.load("mine", CLASSES)
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)

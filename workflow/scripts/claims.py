@@ -11,17 +11,15 @@ from piecemeal.publishing.collect import processed, read_records, read_scores, r
 
 
 def main(job) -> None:
-    tested = []
-    for path, (paper, given) in zip(
-        job.input.claims, job.params.given["papers"].items(), strict=True
-    ):
+    tested, files = [], {Path(path).parent.name: Path(path) for path in job.input.claims}
+    for paper, given in job.params.given["papers"].items():
         runs = Path(job.params.runs)
         refuse_other_data(read_records(runs, given["runs"]), job.params.prepared)
         scores = read_scores(runs, given["runs"], given["cohorts"])
         scores = processed(scores, given["cohorts"])
         cohorts = {name: cohort["not_run"] for name, cohort in given["cohorts"].items()}
         left_out = {name: cohort["left_out"] for name, cohort in given["cohorts"].items()}
-        claims = load_claims(Path(path))
+        claims = load_claims(files[paper]) if paper in files else []
         tested.append(evaluate_claims(paper, claims, scores, cohorts, left_out))
     write_text(Path(job.output.claims), pd.concat(tested).to_csv(index=False))
 
