@@ -83,8 +83,9 @@ def load_cases(prepared: Path, annotated: Path, split: str, classes: int) -> lis
     rows = [row for row in read_rows(annotated) if row["split"] == split]
     if not rows:
         raise InputError(
-            f"{annotated / 'cases.csv'}: no case of the split '{split}' is left; the "
-            "annotation drops all of them: enlarge the split or change the annotation"
+            f"{annotated / 'cases.csv'}: no case of the split '{split}' is left: the annotation "
+            "drops all of them, or none was prepared, as the cohort's log in logs/prepare says; "
+            "change the annotation, enlarge the split or repair the scans"
         )
     _allow_open_files()
     protocols = json.loads((annotated / "sets.json").read_text(encoding="utf-8"))
