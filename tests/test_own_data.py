@@ -10,7 +10,8 @@ from piecemeal.plan import Planner
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/own-data.md").read_text()
-FILES = dict(re.findall(r"^`(config/\S+)`[^\n]*\n\n```\w+\n(.+?)```", PAGE, re.DOTALL | re.MULTILINE))
+FILE = r"^`(config/\S+)`[^\n]*\n\n```\w+\n(.+?)```"
+FILES = dict(re.findall(FILE, PAGE, re.DOTALL | re.MULTILINE))
 ARMS = ["naive", "marginal", "exclusion", "multitalent", "individual", "dodnet"]
 
 
