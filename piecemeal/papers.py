@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import (
@@ -68,6 +68,28 @@ class PaperRun(Strict):
     recipe: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="entry of recipes.yaml in place of settings of the method's file"
     )
+
+
+class ClaimArms(BaseModel):
+    """Of a claim in claims.yaml what can be checked before anything is scored.
+
+    The rest of it is read by `evaluation.claims`.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    claim: str = Field(description="its name")
+    cohort: Name = Field(description="where the arms are compared")
+    better: str = Field(description="arm that is claimed to be ahead, or close")
+    worse: str = Field(description="the other arm")
+
+
+class ClaimsFile(BaseModel):
+    """The content of claims.yaml."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    claims: list[ClaimArms] = Field(description="the paper's comparative sentences")
 
 
 class PaperFolder(NamedTuple):
@@ -146,6 +168,10 @@ def load_paper(folder: Path) -> PaperFolder:
                 f"{where}: '{figure.key}' asks for cohort {sorted(absent)}, which runs.tsv does "
                 "not have; add a run on it"
             )
+    if (where := folder / "claims.yaml").exists():
+        for claim in load_model(where, ClaimsFile).claims:
+            asked = {(arm, claim.cohort) for arm in (claim.better, claim.worse)}
+            _check_arms(where, claim.claim, asked, planned)
     return PaperFolder(folder, paper, recipes, runs, tables, figures)
 
 

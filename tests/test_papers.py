@@ -66,6 +66,13 @@ def test_kemnitz_2018_compares_four_arms_on_two_cohorts(folder):
         ("figures.yaml", "metric: DSC", "metric: IoU", r"'IoU'; table 'table2' has: DSC, ASSD"),
         ("figures.yaml", "key: training", "key: figure2", r"every key must occur once"),
         ("figures.yaml", "{xent-lb: LB", "{lower: LB", r"figures.yaml: 'figure2' asks for 'lower'"),
+        (
+            "claims.yaml",
+            "worse: naive",
+            "worse: nave",
+            r"claims.yaml: 'slac_.* 'nave' on 'cardiac'",
+        ),
+        ("claims.yaml", "worse: naive", "worst: naive", r"claims.yaml: key .*worse"),
         ("paper.yaml", "key: kemnitz2018", "key: doe2020", r"must be the folder's name"),
         ("paper.yaml", "title:", "titel:", r"paper.yaml: key 'titel'.*did you mean 'title'"),
         ("runs.tsv", "naive\tthigh", "xent-lb\tthigh", r"line 3: arm 'xent-lb'.*already in line 2"),

@@ -253,7 +253,7 @@ class TestAChainOfRuns:
     def write(place, rows):
         runs = place.root / "config/papers/kemnitz2018/runs.tsv"
         runs.write_text("".join("\t".join(row) + "\n" for row in rows))
-        for file in ("tables", "figures"):
+        for file in ("tables", "figures", "claims"):
             empty = f"{file}: []\n"
             (place.root / f"config/papers/kemnitz2018/{file}.yaml").write_text(empty)
 

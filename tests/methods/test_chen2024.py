@@ -323,7 +323,7 @@ def test_a_scan_that_shows_no_structure_teaches_none(found_empty, name):
 
 
 def test_every_arm_has_the_published_settings():
-    assert len(ENTRIES) == 16
+    assert len(ENTRIES) == 18
     for name, entry in ENTRIES.items():
         optimiser = entry.optimiser
         assert (optimiser.name, optimiser.learning_rate, optimiser.weight_decay) == (
