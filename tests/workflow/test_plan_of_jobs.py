@@ -34,9 +34,9 @@ def test_jobs_of_the_smoke_scale(project):
     # ceiling each; three annotations each. moseley2023: four arms with two seeds, a floor and a
     # ceiling; one annotation. li2023: six arms, a floor and a ceiling; two annotations. anand2024:
     # eighteen arms with nine annotations on anatomy, eight with four on landmarks, one on bones
-    # with two, a floor and a ceiling each. chen2024: 22 arms, a floor and a ceiling; thirteen
+    # with two, a floor and a ceiling each. chen2024: 24 arms, a floor and a ceiling; thirteen
     # annotations. The arena: eight arms, a floor and a ceiling; two annotations.
-    runs = 2 * 6 + (4 * 2 + 2) + 8 + (20 + 10 + 3) + 24 + 10
+    runs = 2 * 6 + (4 * 2 + 2) + 8 + (20 + 10 + 3) + 26 + 10
     annotations = 2 * 3 + 1 + 2 + (9 + 4 + 2) + 13 + 2
     scale = yaml.safe_load((project.folder / "config/scales/smoke.yaml").read_text())
     cohorts = len(scale["cohorts"])
