@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
+from piecemeal.claim_specs import Claim, ClaimsFile
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import (
     FigureBase,
@@ -70,30 +71,8 @@ class PaperRun(Strict):
     )
 
 
-class ClaimArms(BaseModel):
-    """Of a claim in claims.yaml what can be checked before anything is scored.
-
-    The rest of it is read by `evaluation.claims`.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    claim: str = Field(description="its name")
-    cohort: Name = Field(description="where the arms are compared")
-    better: str = Field(description="arm that is claimed to be ahead, or close")
-    worse: str = Field(description="the other arm")
-
-
-class ClaimsFile(BaseModel):
-    """The content of claims.yaml."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    claims: list[ClaimArms] = Field(description="the paper's comparative sentences")
-
-
 class PaperFolder(NamedTuple):
-    """Everything of one paper but its claims."""
+    """Everything of one paper but its published numbers."""
 
     folder: Path
     paper: Paper
@@ -101,6 +80,7 @@ class PaperFolder(NamedTuple):
     runs: list[PaperRun]
     tables: list[Table]
     figures: list[FigureBase]
+    claims: list[Claim]
 
 
 def read_runs(path: Path) -> list[PaperRun]:
@@ -168,11 +148,13 @@ def load_paper(folder: Path) -> PaperFolder:
                 f"{where}: '{figure.key}' asks for cohort {sorted(absent)}, which runs.tsv does "
                 "not have; add a run on it"
             )
+    claims = []
     if (where := folder / "claims.yaml").exists():
-        for claim in load_model(where, ClaimsFile).claims:
-            asked = {(arm, claim.cohort) for arm in (claim.better, claim.worse)}
-            _check_arms(where, claim.claim, asked, planned)
-    return PaperFolder(folder, paper, recipes, runs, tables, figures)
+        claims = load_model(where, ClaimsFile).claims
+    for claim in claims:
+        asked = {(arm, claim.cohort) for arm in (claim.better, claim.worse)}
+        _check_arms(where, claim.claim, asked, planned)
+    return PaperFolder(folder, paper, recipes, runs, tables, figures, claims)
 
 
 def _recipes(path: Path, runs: list[PaperRun]) -> dict[str, Recipe]:

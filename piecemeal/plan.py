@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from piecemeal import config as c
+from piecemeal.agreement import check_against_cohorts
 from piecemeal.cohort_specs import CohortConfig
 from piecemeal.errors import InputError
 from piecemeal.papers import PaperRun
@@ -41,6 +42,7 @@ class Planner(DataPlanner):
         for key in (key for key in self.main.papers if key not in left_out):
             runs: list[dict[str, str]] = []
             before: Chain = {}
+            check_against_cohorts(self.paper(key), self.cohort)
             for arm in self.paper(key).runs:
                 change = scale.cohorts.get(arm.cohort)
                 if change is None:

@@ -14,13 +14,14 @@ from piecemeal.validation import Name, Strict
 Key = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Misses = Literal["diagonal", "excluded"]
 Spread = Literal["cases", "runs"]
+ScoreName = Literal["dice", "assd_mm", "hd_mm", "hd95_mm", "hd_slice_px"]
 
 
 class Metric(Strict):
     """One measure of a table."""
 
     name: str = Field(description="name in the table and in the published numbers")
-    score: Literal["dice", "assd_mm", "hd_mm", "hd95_mm", "hd_slice_px"] = Field(
+    score: ScoreName = Field(
         description="column of scores; hd_slice_px, the Hausdorff distance slice by slice, needs "
         "the cohorts' scoring.slices, in whose pixels it is"
     )

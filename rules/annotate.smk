@@ -9,6 +9,8 @@ rule annotate:
         cases="data/{scale}/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:
         "<logs>/annotate/{restricted}{cohort}-{annotation}-{hash}.log",
+    # As of `prepare`.
+    priority: 1
     conda:
         "../envs/piecemeal.yaml"
     params:

@@ -10,6 +10,9 @@ rule prepare:
         cases="data/{scale}/{restricted}prepared/{cohort}-{hash}/cases.csv",
     log:
         "<logs>/prepare/{restricted}{cohort}-{hash}.log",
+    # Before any training: a job of two threads waits until two cores are free, and until then the
+    # free one has nothing to train.
+    priority: 1
     conda:
         "../envs/piecemeal.yaml"
     threads: 2

@@ -30,6 +30,7 @@ LAYERS = [
     {
         "ambiguity",
         "annotation_specs",
+        "claim_specs",
         "dataset_specs",
         "figure_specs",
         "projection_specs",
@@ -38,7 +39,7 @@ LAYERS = [
     {"recipes"},
     {"papers"},
     {"cohort_specs"},
-    {"config"},
+    {"agreement", "config"},
     {"datasets", "evaluation", "methods", "plan_data"},
     {"plan"},
     {"estimates"},
@@ -62,7 +63,8 @@ WITHOUT_TORCH += [
     "plan_data",
     "sharing",
 ]
-WITHOUT_TORCH += ["figure_specs", "orphans", "projection_specs", "recipes", "run_files", "site"]
+WITHOUT_TORCH += ["agreement", "claim_specs", "figure_specs", "orphans", "projection_specs"]
+WITHOUT_TORCH += ["recipes", "run_files", "site"]
 
 
 def name_of(path: Path) -> str:

@@ -6,21 +6,13 @@ tests is in `claim_kinds`.
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from piecemeal.claim_specs import Claim, ClaimsFile
 from piecemeal.errors import InputError
 from piecemeal.evaluation import statistics
-from piecemeal.evaluation.claim_kinds import (
-    ALPHA,
-    Claim,
-    Close,
-    LargerGain,
-    Similar,
-    Superior,
-)
+from piecemeal.evaluation.claim_kinds import ALPHA, way_to_test
 from piecemeal.validation import load_model
 
 COLUMNS = [
@@ -41,28 +33,9 @@ COLUMNS = [
 ]
 
 
-class Claims(BaseModel):
-    """The content of a claims.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    claims: list[
-        Annotated[Superior | Close | Similar | LargerGain, Field(discriminator="kind")]
-    ] = Field(description="the paper's comparative sentences")
-
-    @field_validator("claims")
-    @classmethod
-    def _ids_are_unique(cls, claims: list[Claim]) -> list[Claim]:
-        ids = [claim.claim for claim in claims]
-        repeated = sorted({name for name in ids if ids.count(name) > 1})
-        if repeated:
-            raise ValueError(f"claim ids must differ, repeated: {', '.join(repeated)}")
-        return claims
-
-
 def load_claims(path: Path) -> list[Claim]:
     """Read a claims.yaml; InputError naming the file, the key and what is allowed."""
-    return list(load_model(path, Claims).claims)
+    return list(load_model(path, ClaimsFile).claims)
 
 
 def evaluate_claims(
@@ -107,8 +80,9 @@ def evaluate_claims(
 
     rows, evidence = [], []
     for claim in run:
-        pairs = claim.pairs(scores[scores["cohort"] == claim.cohort])
-        differences = claim.differences(pairs)
+        test = way_to_test(claim)
+        pairs = test.pairs(scores[scores["cohort"] == claim.cohort])
+        differences = test.differences(pairs)
         found = statistics.summary(differences, level=1 - ALPHA)
         rows.append(
             {
@@ -121,19 +95,19 @@ def evaluate_claims(
                 "difference": found.mean,
                 "ci_low": found.interval.low,
                 "ci_high": found.interval.high,
-                "p_value": claim.p_value(differences),
+                "p_value": test.p_value(differences),
                 "n_cases": found.n_cases,
                 "n_seeds": found.n_seeds,
             }
         )
-        evidence.append((claim, pairs, found))
+        evidence.append((test, pairs, found))
 
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["p_holm"] = statistics.holm(table["p_value"])
     verdicts = []
-    for (claim, pairs, found), p_holm in zip(evidence, table["p_holm"], strict=True):
-        verdict = claim.verdict(found.interval, p_holm)
-        unfounded = verdict == "supported" and not claim.premise(pairs)
+    for (test, pairs, found), p_holm in zip(evidence, table["p_holm"], strict=True):
+        verdict = test.verdict(found.interval, p_holm)
+        unfounded = verdict == "supported" and not test.premise(pairs)
         verdicts.append("inconclusive" if unfounded else verdict)
     table["verdict"] = verdicts
     return table

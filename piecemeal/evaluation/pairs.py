@@ -8,21 +8,18 @@ that rightly found none counts a Dice of 1 and a distance of 0. A structure that
 reference nor either arm has says nothing.
 """
 
-from typing import Literal
-
 import pandas as pd
 
 from piecemeal.errors import InputError
 from piecemeal.evaluation.empty_masks import diagonal_of, lost, refuse_without_slices
+from piecemeal.table_specs import ScoreName
 
 CASE = ["dataset", "case"]
 # A structure is of one task, so this tells the tasks of a scan apart as well.
 SCORE = [*CASE, "phase", "structure", "seed"]
 
-Metric = Literal["dice", "assd_mm", "hd_mm", "hd95_mm", "hd_slice_px"]
 
-
-def paired(scores: pd.DataFrame, better: str, worse: str, metric: Metric) -> pd.DataFrame:
+def paired(scores: pd.DataFrame, better: str, worse: str, metric: ScoreName) -> pd.DataFrame:
     """What both arms count, indexed by `SCORE`: one row a scan, structure and seed of both.
 
     Columns `better` and `worse`; nan where a score that should be there is not. Rows in which both
@@ -64,7 +61,7 @@ def _of_arm(scores: pd.DataFrame, arm: str) -> pd.DataFrame:
     return rows.set_index(SCORE)
 
 
-def _counted(scores: pd.DataFrame, metric: Metric) -> pd.Series:
+def _counted(scores: pd.DataFrame, metric: ScoreName) -> pd.Series:
     """What one arm's scores count beside those of another arm."""
     gone = lost(scores, metric)
     # Both arms share the reference, so beside `both_empty` can only stand the same or `invented`.
