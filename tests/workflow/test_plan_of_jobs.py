@@ -35,8 +35,8 @@ def test_jobs_of_the_smoke_scale(project):
     # ceiling; one annotation. li2023: six arms, a floor and a ceiling; two annotations. anand2024:
     # eighteen arms with nine annotations on anatomy, eight with four on landmarks, one on bones
     # with two, a floor and a ceiling each. chen2024: 24 arms, a floor and a ceiling; thirteen
-    # annotations. The arena: eight arms, a floor and a ceiling; two annotations.
-    runs = 2 * 6 + (4 * 2 + 2) + 8 + (20 + 10 + 3) + 26 + 10
+    # annotations. The arena: nine arms, a floor and a ceiling; two annotations.
+    runs = 2 * 6 + (4 * 2 + 2) + 8 + (20 + 10 + 3) + 26 + 11
     annotations = 2 * 3 + 1 + 2 + (9 + 4 + 2) + 13 + 2
     scale = yaml.safe_load((project.folder / "config/scales/smoke.yaml").read_text())
     cohorts = len(scale["cohorts"])
