@@ -122,15 +122,3 @@ def run_key(wildcards):
     return "{0.cohort}/{0.annotation}/{0.method}/seed{0.seed}-{0.hash}".format(
         wildcards
     )
-
-
-@explained
-def arms(wildcards):
-    """The runs of a paper: [{"arm": ..., "run": ...}], one entry an arm, cohort and seed."""
-    papers = plan(wildcards.scale).papers
-    if wildcards.paper not in papers:
-        raise InputError(
-            f"paper '{wildcards.paper}': has no runs at scale '{wildcards.scale}'; there are: "
-            f"{sorted(papers)} (config/config.yaml, key 'papers')"
-        )
-    return papers[wildcards.paper]

@@ -67,13 +67,23 @@ def cohorts_of(wildcards):
     return prepared_folders(wildcards.scale, runs_of(wildcards))
 
 
+@explained
 def runs_of(wildcards):
-    """The runs of a table, or all of the paper."""
-    entries = arms(wildcards)
-    if "table" in wildcards.keys():
-        entries = parameters().runs_of_table(
-            planner(), plan(wildcards.scale), wildcards.paper, wildcards.table
+    """The runs of a table or of a figure."""
+    papers = plan(wildcards.scale).papers
+    if wildcards.paper not in papers:
+        raise InputError(
+            f"paper '{wildcards.paper}': has no runs at scale '{wildcards.scale}'; there are: "
+            f"{sorted(papers)} (config/config.yaml, key 'papers')"
         )
+    of = {
+        "table": parameters().runs_of_table,
+        "figure": parameters().runs_of_figure,
+    }
+    (kind,) = of.keys() & set(wildcards.keys())
+    entries = of[kind](
+        planner(), plan(wildcards.scale), wildcards.paper, wildcards.get(kind)
+    )
     return [entry["run"] for entry in entries]
 
 

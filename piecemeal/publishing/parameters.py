@@ -13,7 +13,13 @@ from typing import Any
 from piecemeal.cohort_specs import CohortConfig
 from piecemeal.datasets import passing_on
 from piecemeal.errors import InputError
-from piecemeal.figure_specs import ASK_NETWORKS, AnnotationMatrix, TableFigure
+from piecemeal.figure_specs import (
+    ASK_NETWORKS,
+    AnnotationMatrix,
+    FigureBase,
+    TableFigure,
+    cohorts_of,
+)
 from piecemeal.papers import AS_PREDICTED
 from piecemeal.plan import Plan, Planner
 from piecemeal.provenance import file_sha256, short_hash, source_hash
@@ -69,10 +75,8 @@ def _why_not(planner: Planner, cohort: CohortConfig) -> str:
 def table(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:
     """Parameters of one table; InputError if the paper has none of that name."""
     spec = table_spec(planner, paper, key)
-    _check_columns(planner, paper, spec)
     given = shared(planner, plan, paper) | {"code": _code("table")}
-    asked = {entry["run"] for entry in runs_of_table(planner, plan, paper, key)}
-    given["runs"] = [entry for entry in given["runs"] if entry["run"] in asked]
+    given["runs"] = _of_these(given, runs_of_table(planner, plan, paper, key))
     return given | {"spec": spec.model_dump(mode="json")}
 
 
@@ -80,26 +84,31 @@ def runs_of_table(planner: Planner, plan: Plan, paper: str, key: str) -> list[di
     """The entries of a paper that a table is made of; of a table without any, all of them."""
     spec = table_spec(planner, paper, key)
     arms, cohorts = {arm.name for arm in spec.arms}, {half.cohort for half in spec.halves}
+    return _entries(plan, paper, arms, cohorts)
+
+
+def runs_of_figure(planner: Planner, plan: Plan, paper: str, key: str) -> list[dict[str, str]]:
+    """The entries of a paper that a figure is made of; of one without any, all of them."""
+    spec = _figure_spec(planner, paper, key)
+    tables = {table.key: table for table in planner.paper(paper).tables}
+    arms = set(spec.arms)
+    if isinstance(spec, TableFigure):  # what the other arms missed may decide its cases
+        arms |= {arm.name for arm in tables[spec.table].arms}
+    if not arms:  # of the data, of which the runs say what they are
+        arms = {entry["arm"] for entry in plan.papers[paper]}
+    return _entries(plan, paper, arms, set(cohorts_of(spec, tables)))
+
+
+def _entries(plan: Plan, paper: str, arms: set[str], cohorts: set[str]) -> list[dict[str, str]]:
     entries = plan.papers[paper]
     shown = [e for e in entries if e["arm"] in arms and e["run"].split("/")[0] in cohorts]
     return shown or entries
 
 
-def _check_columns(planner: Planner, paper: str, spec: Table) -> None:
-    """InputError if a column is of what its cohort has not."""
-    for half in spec.halves:
-        cohort = planner.cohort(half.cohort)
-        for column in half.columns:
-            for what, asked, there in (
-                ("structures", column.members, cohort.structures),
-                ("data sets", column.datasets, cohort.datasets),
-            ):
-                if absent := [name for name in asked if name not in there]:
-                    raise InputError(
-                        f"config/papers/{paper}/tables.yaml: table '{spec.key}', column "
-                        f"'{column.name}': cohort '{half.cohort}' has not {absent}; its {what} "
-                        f"are {there}"
-                    )
+def _of_these(given: dict[str, Any], entries: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Of the runs in what all files of a paper share those of `entries`."""
+    asked = {entry["run"] for entry in entries}
+    return [entry for entry in given["runs"] if entry["run"] in asked]
 
 
 def table_spec(planner: Planner, paper: str, key: str) -> Table:
@@ -107,20 +116,25 @@ def table_spec(planner: Planner, paper: str, key: str) -> Table:
     return _named(planner.paper(paper).tables, paper, key, "tables.yaml")
 
 
+def _figure_spec(planner: Planner, paper: str, key: str) -> FigureBase:
+    return _named(planner.paper(paper).figures, paper, key, "figures.yaml")
+
+
 def figure(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, Any]:
     """Parameters of one figure; InputError if the paper has none of that name."""
-    folder = planner.paper(paper)
-    spec = _named(folder.figures, paper, key, "figures.yaml")
+    spec = _figure_spec(planner, paper, key)
     given = {"spec": spec.model_dump(mode="json"), "table": None, "datasets": {}}
     given["networks"] = networks(planner, plan, paper, key)
     if isinstance(spec, TableFigure):
-        shown = _named(folder.tables, paper, spec.table, "tables.yaml")
+        shown = table_spec(planner, paper, spec.table)
         given["table"] = shown.model_dump(mode="json")
     if isinstance(spec, (*ASK_NETWORKS, AnnotationMatrix)):
         names = planner.cohort(spec.cohort).datasets
         given["datasets"] = {name: planner.dataset(name).title for name in names}
-    code = _code("figure")
-    return shared(planner, plan, paper) | given | {"code": code}
+    given |= {"code": _code("figure")}
+    of_paper = shared(planner, plan, paper)
+    given["runs"] = _of_these(of_paper, runs_of_figure(planner, plan, paper, key))
+    return of_paper | given
 
 
 def networks(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, str]:
@@ -128,7 +142,7 @@ def networks(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, st
 
     None for most kinds of figures, and where the cohort is not run at this scale.
     """
-    spec = _named(planner.paper(paper).figures, paper, key, "figures.yaml")
+    spec = _figure_spec(planner, paper, key)
     found: dict[str, str] = {}
     if isinstance(spec, ASK_NETWORKS):
         for entry in plan.papers[paper]:  # in the order of the seeds

@@ -7,7 +7,6 @@ from piecemeal.errors import InputError
 from piecemeal.figure_specs import FiguresFile
 from piecemeal.plan import Planner
 from piecemeal.publishing import parameters
-from piecemeal.table_specs import Table
 
 BASE = {"title": "t", "caption": "c"}
 FIGURES = [
@@ -73,24 +72,23 @@ def test_a_table_is_made_of_its_own_runs(pytestconfig):
     assert len(others) == len(plan.papers["arena"])
 
 
+def test_a_figure_is_made_of_its_own_runs(pytestconfig):
+    planner = Planner(pytestconfig.rootpath)
+    plan = planner.plan("smoke")
+
+    def runs(paper, key):
+        given = parameters.figure(planner, plan, paper, key)["runs"]
+        return {(entry["arm"], entry["run"].split("/")[0]) for entry in given}
+
+    assert runs("anand2024", "sharing_localisation") == {("label-sharing-il", "extremities")}
+    # What the other arms of its table missed may decide the cases of a figure.
+    compared = {arm.name for arm in parameters.table_spec(planner, "kemnitz2018", "table2").arms}
+    assert compared > {"slac", "naive"}
+    assert {arm for arm, _ in runs("kemnitz2018", "case_scores")} == compared
+    # One of the data has no arms; its runs say whether these are phantoms.
+    assert {cohort for _, cohort in runs("chen2024", "figure3")} == {"abdominal"}
+
+
 def test_an_unknown_figure_is_refused():
     with pytest.raises(InputError, match=r"doe2020/figures.yaml: has no 'maps'; there are: \['v"):
         networks("maps")
-
-
-@pytest.mark.parametrize(
-    ("column", "message"),
-    [
-        ({"structure": "spleeen"}, r"column 'x': cohort 'liver' has not \['spleeen'\]; its struc"),
-        ({"structure": "liver", "datasets": ["word"]}, r"has not \['word'\]; its data sets are"),
-    ],
-)
-def test_a_column_of_what_the_cohort_has_not_is_refused(column, message):
-    planner = Planner(Path(__file__).resolve().parents[2])
-    folder = planner.paper("moseley2023")
-    first, *others = folder.tables
-    half = first.halves[0].model_dump() | {"columns": [{"name": "x", "heading": "x"} | column]}
-    spoilt = Table.model_validate(first.model_dump() | {"halves": [half]})
-    planner.paper = lambda _: folder._replace(tables=[spoilt, *others])
-    with pytest.raises(InputError, match=f"moseley2023/tables.yaml: table 'table1', .*{message}"):
-        parameters.table(planner, None, "moseley2023", "table1")
