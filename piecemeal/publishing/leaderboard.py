@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ def leaderboard(
             ranks.set_xlabel("rank")
             ranks.set_title("best in", loc="right", fontsize=7, x=1 + _SHARES / _PANEL * 0.8)
             for place, standing in enumerate(board):
-                _beside(ranks, place, f"{100 * standing.first:.0f} %")
+                _beside(ranks, place, _percent(standing.first))
             top -= tall
         style.sign(figure, note)
     return figure
@@ -114,6 +115,11 @@ def _intervals(axes: Axes, rows: Sequence[tuple[float, float, float]]) -> None:
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
+
+
+def _percent(share: float) -> str:
+    """A dash where it is not known, as of a single case."""
+    return "-" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
 def _beside(axes: Axes, place: int, text: str) -> None:

@@ -59,6 +59,12 @@ def test_the_best_is_on_top_and_says_how_often_it_is(table, scores):
     assert "phantom" in {text.get_text() for text in figure.texts}
 
 
+def test_of_a_single_case_nobody_knows_how_often_an_arm_is_the_best(table, scored):
+    rows = [(arm, 0, "p0", phase, 0.5, 3.0) for arm in ("a", "b_1") for phase in ("ED", "ES")]
+    _, ranks = drawn(table, scored(*rows)).axes
+    assert [text.get_text() for text in ranks.texts] == ["-", "-"]
+
+
 def test_a_setting_without_scores_says_so():
     means, _ = leaderboard({"heart": []}, "DSC", "higher").axes
     assert [text.get_text() for text in means.texts] == ["not run"]
