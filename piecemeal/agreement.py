@@ -23,7 +23,7 @@ def check_against_cohorts(paper: PaperFolder, cohort: Callable[[str], CohortConf
 
     cohort: by name; raises InputError itself if there is no such cohort.
     """
-    for file, where, name, what, asked, among in _asked(paper):
+    for file, where, name, what, asked, among in _asked(paper, cohort):
         there = list(getattr(cohort(name), among))
         if unknown := sorted(set(asked) - set(there)):
             raise InputError(
@@ -32,7 +32,7 @@ def check_against_cohorts(paper: PaperFolder, cohort: Callable[[str], CohortConf
             )
 
 
-def _asked(paper: PaperFolder) -> Iterator[_Asked]:
+def _asked(paper: PaperFolder, cohort: Callable[[str], CohortConfig]) -> Iterator[_Asked]:
     file = paper.folder / "tables.yaml"
     for table in paper.tables:
         for half in table.halves:
@@ -42,9 +42,11 @@ def _asked(paper: PaperFolder) -> Iterator[_Asked]:
                 yield file, where, half.cohort, "data set", column.datasets, "datasets"
     file = paper.folder / "figures.yaml"
     for figure in paper.figures:
-        if isinstance(figure, QualitativeFigure) and len(figure.cohorts) == 1:
+        if isinstance(figure, QualitativeFigure) and figure.each_task:
             where = f"figure '{figure.key}'"
-            yield file, where, figure.cohorts[0], "task", figure.tasks, "tasks"
+            for name in figure.cohorts:
+                wanted = figure.tasks or ([] if cohort(name).tasks else ["any"])
+                yield file, where, name, "task", wanted, "tasks"
     file = paper.folder / "claims.yaml"
     for claim in paper.claims:
         where = f"claim '{claim.claim}'"

@@ -32,7 +32,7 @@ class Claim(Strict):
     datasets: list[str] = Field(
         [], description="the data sets whose test scans decide; none: all of the cohort"
     )
-    modality: str | None = Field(
+    modality: Literal["CT", "MR"] | None = Field(
         None, description="the modality whose test scans decide; null: all of the cohort"
     )
     normalised: bool = Field(

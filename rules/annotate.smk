@@ -9,7 +9,7 @@ rule annotate:
         cases="data/{scale}/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:
         "<logs>/annotate/{restricted}{cohort}-{annotation}-{hash}.log",
-    # As of `prepare`.
+    # See `prepare`.
     priority: 1
     conda:
         "../envs/piecemeal.yaml"

@@ -5,8 +5,8 @@ rule fetch:
         manifest="data/{scale}/{restricted}raw/{dataset}-{hash}/manifest.json",
     log:
         "<logs>/fetch/{restricted}{dataset}-{hash}.log",
-    # As of `prepare`.
-    priority: 1
+    # See `prepare`.
+    priority: 3
     localrule: True
     conda:
         "../envs/piecemeal.yaml"

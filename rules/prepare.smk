@@ -10,9 +10,9 @@ rule prepare:
         cases="data/{scale}/{restricted}prepared/{cohort}-{hash}/cases.csv",
     log:
         "<logs>/prepare/{restricted}{cohort}-{hash}.log",
-    # Before any training: a job of two threads waits until two cores are free, and until then the
-    # free one has nothing to train.
-    priority: 1
+    # All data before any training, stage by stage: a job of two threads waits until two cores are
+    # free, which jobs of one thread would not leave it, and until then a cohort has nothing to train.
+    priority: 2
     conda:
         "../envs/piecemeal.yaml"
     threads: 2

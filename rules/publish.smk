@@ -104,8 +104,8 @@ rule quality:
         page="<results>/quality/{cohort}.html",
     log:
         "<logs>/quality/{cohort}.log",
-    # As of `prepare`; and data are looked at before what was learned from them.
-    priority: 1
+    # See `prepare`; and data are looked at before what was learned from them.
+    priority: 2
     conda:
         "../envs/piecemeal.yaml"
     threads: 2

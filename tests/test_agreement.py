@@ -37,6 +37,12 @@ def root(tmp_path, pytestconfig):
             r"claims.yaml: claim 'ours_\w+' asks for data set 'amos', .*'abdominal'",
         ),
         (
+            "chen2024/claims.yaml",
+            "modality: MR",
+            "modality: mr",
+            r"claims.yaml: key 'claims.\d+.modality': .*'CT' or 'MR'",
+        ),
+        (
             "kemnitz2018/claims.yaml",
             "structures: [",
             "structures: [nowhere, ",
@@ -50,6 +56,14 @@ def test_what_a_cohort_does_not_have_is_found_before_anything_runs(root, file, o
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=message):
+        Planner(root).plan("smoke")
+
+
+def test_a_figure_of_tasks_is_of_cohorts_that_have_some(root):
+    path = root / "config" / "papers" / "kemnitz2018" / "figures.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("kind: qualitative", "kind: qualitative\n    each_task: true", 1))
+    with pytest.raises(InputError, match=r"'figure2' asks for task 'any', .*its tasks are: none"):
         Planner(root).plan("smoke")
 
 

@@ -30,7 +30,8 @@ class PseudoLabels(OnLevels):
     pseudo-labels rises to 1, as exp(-5 (1 - t)^2) (Tarvainen and Valpola, appendix B). Predictions
     are those of the average.
 
-    notes: the share of undecided voxels that have a pseudo-label.
+    notes: the share of undecided voxels that have a pseudo-label. Voxels outside the scan, which
+    augmentation brings in, are undecided as well.
     """
 
     noted = ("accepted",)

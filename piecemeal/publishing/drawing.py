@@ -64,10 +64,11 @@ def draw(
     phantom = any(sources.is_phantom(cohort) for cohort in asked)
     note = f"Scale {given['scale']['title']}" + (", built-in phantoms" if phantom else "")
     ran = _that_ran(spec, asked, entries)
-    bare = {c for c in asked if not spec.arms and not cohorts[c]["not_run"]}
+    # Where all arms are left out, the figure does not wait for the data.
+    bare = {c for c in asked if not (spec.arms or cohorts[c]["not_run"]) and c in prepared}
     shown = [c for c, arms in ran.items() if arms or c in bare]
     if not shown:
-        why = f"{', '.join(spec.arms)} left out at this scale"
+        why = f"{', '.join(spec.arms) or 'all arms'} left out at this scale"
         reasons = [f"{cohorts[c]['title']}: {cohorts[c]['not_run'] or why}" for c in ran]
         return nothing("; ".join(reasons), note)
     if isinstance(spec, AnnotationMatrix):

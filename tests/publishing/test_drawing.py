@@ -106,7 +106,9 @@ def drawn(tmp_path, cohort):
             "networks": runs,
         }
         table = TABLE if isinstance(spec, TableFigure) else None
-        return draw(spec, table, given, tmp_path, {"blocks": cohort.prepared})
+        # What no run asks for, the workflow does not prepare for a figure.
+        prepared = {"blocks": cohort.prepared} if ran else {}
+        return draw(spec, table, given, tmp_path, prepared)
 
     return of
 
@@ -278,6 +280,12 @@ def test_without_arms_a_cohort_that_is_not_run_says_why(drawn):
     shown = drawn(EXAMPLES | {"arms": {}}, not_run="private data, phantom only")
     assert not shown.axes
     assert "the blocks: private data, phantom only" in texts(shown)
+
+
+def test_without_arms_a_cohort_on_which_none_is_run_says_so(drawn):
+    shown = drawn(EXAMPLES | {"arms": {}}, ran=())
+    assert not shown.axes
+    assert "the blocks: all arms left out at this scale" in texts(shown)
 
 
 def test_curves_mark_the_step_that_was_kept(drawn):
