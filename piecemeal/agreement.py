@@ -28,7 +28,8 @@ def check_against_cohorts(paper: PaperFolder, cohort: Callable[[str], CohortConf
         if unknown := sorted(set(asked) - set(there)):
             raise InputError(
                 f"{file}: {where} asks for {what} '{unknown[0]}', which is not of cohort '{name}'; "
-                f"its {among} are: {', '.join(there) or 'none'}"
+                f"its {among} are: {', '.join(there) or 'none'}; correct it, or the cohort in "
+                f"config/cohorts/{name}.yaml"
             )
 
 
