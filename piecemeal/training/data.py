@@ -22,7 +22,7 @@ from piecemeal.errors import InputError
 from piecemeal.training.cases import Case
 from piecemeal.training.runtime import STOP_SIGNALS
 from piecemeal.training.sampler import Sampler
-from piecemeal.training.window import NONE_SHOWN, Draw, Window
+from piecemeal.training.window import NONE_SHOWN, Draw, Window, read_window
 
 if TYPE_CHECKING:  # one knows the other's Batch
     from piecemeal.methods._base import Method
@@ -82,12 +82,15 @@ class Batch:
 class Samples:
     """Windows of cases. Raises InputError if the planes of slices differ between the cases.
 
-    Outside a case the image is 0, its mean, as on the rest of the cohort's grid; the codes say
-    nothing (the set of every class), and the labels are background.
+    margin: voxels (z, y, x) that a patch has more on either side; slices have none. Outside a case
+    the image is 0, its mean, as on the rest of the cohort's grid; the codes say nothing (the set of
+    every class), and the labels are background.
     """
 
-    def __init__(self, cases: Sequence[Case], window: Window):
-        self.cases, self.window = cases, window
+    def __init__(
+        self, cases: Sequence[Case], window: Window, margin: tuple[int, int, int] = (0, 0, 0)
+    ):
+        self.cases, self.window, self.margin = cases, window, margin
         self.classes = cases[0].sets.shape[1]
         tables = [case.sets for case in cases]
         if window.is_slice:
@@ -113,8 +116,7 @@ class Samples:
 
     def batch(self, draws: Sequence[Draw]) -> Batch:
         """The samples of `draws`, in that order."""
-        shape = (len(draws), self.window.channels, *self.window.space)
-        images = torch.empty(shape)
+        images = torch.empty((len(draws), self.window.channels, *self._space))
         for row, draw in zip(images.numpy(), draws, strict=True):
             image, corner = self.cases[draw.case].image, draw.corner
             if self.window.is_slice:
@@ -122,7 +124,7 @@ class Samples:
                 for channel, z in zip(row, range(corner[0], corner[0] + len(row)), strict=True):
                     channel[...] = image[(min(max(z, 0), len(image) - 1), *plane)]
             else:
-                _read(image, corner, row[0], 0)
+                read_window(image, self._before(corner), row[0], 0)
         codes = self._maps(draws, [case.codes for case in self.cases], self._outside)
         sets = torch.from_numpy(self._sets[[draw.case for draw in draws]])
         shown = torch.tensor([draw.shown for draw in draws], dtype=torch.int16)
@@ -163,15 +165,27 @@ class Samples:
         return rows
 
     def _maps(self, draws: Sequence[Draw], volumes: list[np.ndarray], outside: list[int]) -> Tensor:
-        maps = torch.empty((len(draws), *self.window.space), dtype=torch.uint8)
+        maps = torch.empty((len(draws), *self._space), dtype=torch.uint8)
         for row, draw in zip(maps.numpy(), draws, strict=True):
             volume, corner = volumes[draw.case], draw.corner
             if self.window.is_slice:
                 z = corner[0] + self.window.neighbours
                 row[...] = volume[(z, *self._plane(corner))]
             else:
-                _read(volume, corner, row, outside[draw.case])
+                read_window(volume, self._before(corner), row, outside[draw.case])
         return maps
+
+    @property
+    def _space(self) -> tuple[int, ...]:
+        """What is read of a sample, with the margin of a patch."""
+        space = self.window.space
+        if self.window.is_slice:
+            return space
+        return tuple(size + 2 * more for size, more in zip(space, self.margin, strict=True))
+
+    def _before(self, corner: Sequence[int]) -> list[int]:
+        """Lowest voxel that is read with the patch at `corner`."""
+        return [low - more for low, more in zip(corner, self.margin, strict=True)]
 
 
 def _with_every_class(case: Case) -> np.ndarray:
@@ -184,19 +198,6 @@ def _with_every_class(case: Case) -> np.ndarray:
             "none is 'every class', which patches need for what lies outside the scan; merge some"
         )
     return np.vstack([case.sets, labelsets.all_classes(case.sets.shape[1])])
-
-
-def _read(volume: np.ndarray, corner: Sequence[int], out: np.ndarray, outside: float) -> None:
-    """Copy the window of `volume` at `corner` to `out`, filled with `outside` where it leaves."""
-    there, here = [], []
-    for low, size, have in zip(corner, out.shape, volume.shape, strict=True):
-        start, stop = max(low, 0), min(low + size, have)
-        there.append(slice(start, stop))
-        here.append(slice(start - low, stop - low))
-    inside = out[tuple(here)]
-    if inside.shape != out.shape:
-        out[...] = outside
-    inside[...] = volume[tuple(there)]
 
 
 class StepBatches(Dataset):

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 
 from piecemeal import methods
+from piecemeal.annotations import VIEWS
 from piecemeal.errors import InputError
 from piecemeal.provenance import git_state, short_hash
 from piecemeal.training import checkpoint, runtime
 from piecemeal.training.augmentation import Augmentation
 from piecemeal.training.cases import labelled_cases, load_cases
-from piecemeal.training.data import Samples, StepBatches, loader
+from piecemeal.training.data import WHOLE, Samples, StepBatches, loader
 from piecemeal.training.distributed import Group, stop_file
 from piecemeal.training.optimisation import Stepper, build_optimiser, learning_rate
 from piecemeal.training.progress import Progress
@@ -103,12 +104,14 @@ class Training:
         self.method.learn_from(data[0])
         window = Window.of(s["input"], data[0])
         watched = labelled_cases(data[1], self.annotated)
-        self.data, self.validation_data = Samples(data[0], window), Samples(watched, window.whole())
         seed = int(short_hash(["sampler", s["cohort"], s["seed"]]), 16)
+        views = {VIEWS.get(case.view, WHOLE) for case in data[0]}
+        self.augmentation = Augmentation(s["augmentation"], seed, window, views)
+        self.data = Samples(data[0], window, self.augmentation.margin)
+        self.validation_data = Samples(watched, window.whole())
         self.sampler = build_sampler(s["sampler"], data[0], window, s["batch_size"], seed)
         self.group.allow(self.method.most_processes, s["method"])
         self.rows = self.group.rows(self.sampler.size, self.method.least_rows)
-        self.augmentation = Augmentation(s["augmentation"], seed)
         self.state |= {
             "training_samples": len(self.data.every()),
             "batch_size": self.sampler.size,

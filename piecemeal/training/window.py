@@ -109,3 +109,16 @@ class Window:
             start = (have - count * size) // 2  # as much padding before as after
             axes.append(range(start, start + count * size, size))
         return [(z, y, x) for z in axes[0] for y in axes[1] for x in axes[2]]
+
+
+def read_window(volume: np.ndarray, corner: Sequence[int], out: np.ndarray, outside: float) -> None:
+    """Copy the window of `volume` at `corner` to `out`, filled with `outside` where it leaves."""
+    there, here = [], []
+    for low, size, have in zip(corner, out.shape, volume.shape, strict=True):
+        start, stop = max(low, 0), min(low + size, have)
+        there.append(slice(start, stop))
+        here.append(slice(start - low, stop - low))
+    inside = out[tuple(here)]
+    if inside.shape != out.shape:
+        out[...] = outside
+    inside[...] = volume[tuple(there)]

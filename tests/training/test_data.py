@@ -133,6 +133,14 @@ class TestPatches:
         assert np.all(allowed[outside])
         assert np.array_equal(allowed[~outside], COMPLETE[np.pad(case.codes, wide)[here][~outside]])
 
+    def test_a_margin_is_what_lies_around_the_window(self):
+        cases, draws = [numbered((3, 5, 6))], [Draw(0, (1, -1, 2))]
+        narrow, wide = Window((2, 3, 4), False), Window((2, 7, 6), False)
+        found = Samples(cases, narrow, (0, 2, 1)).batch(draws)
+        assert equal(found, Samples(cases, wide).batch([Draw(0, (1, -3, 1))]))
+        inner = found.images[:, :, :, 2:-2, 1:-1]
+        assert torch.equal(inner, Samples(cases, narrow).batch(draws).images)
+
     def test_a_set_of_every_class_that_is_there_is_used(self):
         some = Samples([numbered((2, 4, 4), SPARSE)], Window((4, 4, 4), False))
         batch = some.batch(some.every())

@@ -149,6 +149,27 @@ def test_augmentation_and_sampler_change_the_run(train):
         assert losses(finished(train(name, **changes))) != losses(plain)
 
 
+def test_patches_that_are_turned_are_read_with_a_margin(train, monkeypatch):
+    patches = {"kind": "patches", "size": [16, 16, 16]}
+    volumes = {"network": "unet_plus_plus", "network_options": {"features": 6 * [2]}}
+    turned = {"rotation": {"probability": 1, "degrees": (-45, 45)}}
+    augmented = AugmentationConfig.model_validate(turned).model_dump()
+    given = {"input": patches, "augmentation": augmented, "batch_size": 2, **volumes}
+    training, spaces = train(training={"steps": 2, "validate_every": 2}, **given), []
+    real = training.method.loss
+
+    def loss(logits, codes, sets):
+        spaces.append(tuple(codes.shape[1:]))
+        return real(logits, codes, sets)
+
+    monkeypatch.setattr(training.method, "loss", loss)
+    finished(training)
+    assert training.data.margin == (0, 4, 4)  # 8 (cos 45 + sin 45) - 8
+    assert set(spaces) == {(16, 16, 16)}
+    assert training.data.batch(training.data.every()[:1]).images.shape[2:] == (16, 24, 24)
+    assert training.validation_data.margin == (0, 0, 0)
+
+
 def test_slices_with_neighbours_have_channels(train):
     training = finished(train(input={"kind": "slices", "neighbours": 1}))
     first = next(iter(training.network.parameters()))

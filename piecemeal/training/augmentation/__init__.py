@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,8 @@ from piecemeal.errors import InputError
 from piecemeal.labelsets import MAX_SETS
 from piecemeal.training.augmentation import cutmix, intensity, spatial
 from piecemeal.training.augmentation.draws import Draws
-from piecemeal.training.data import Batch
+from piecemeal.training.data import WHOLE, Batch
+from piecemeal.training.window import Window
 
 
 class Augmentation:
@@ -21,11 +23,22 @@ class Augmentation:
     settings: dump of an AugmentationConfig, or empty; seed: of the run. What is done to a sample
     is a function of seed, step, its row in the effective batch and the size of that batch; the
     noise also of the kind of device. Nothing waits for the device.
+    window: of the samples, whose patches are to come with `margin` voxels (z, y, x) more on either
+    side; views: those that they may have. Without a window, and for slices, there is no margin.
     """
 
-    def __init__(self, settings: dict[str, Any], seed: int):
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        seed: int,
+        window: Window | None = None,
+        views: Collection[int] = (WHOLE,),
+    ):
         self.seed = seed
         self.settings = {name: s for name, s in settings.items() if s and _ever(name, s)}
+        self.margin = (0, 0, 0)
+        if window is not None and not window.is_slice:
+            self.margin = spatial.margin(self.settings, window.shape, views)
 
     def partners(self, step: int, size: int) -> np.ndarray | None:
         """The row whose sample every row of the effective batch may get a box of; None: no need."""
@@ -35,7 +48,7 @@ class Augmentation:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, step: int, rows: range, size: int) -> Batch:
-        """The augmented samples of `rows` of an effective batch of `size`.
+        """The augmented samples of `rows` of an effective batch of `size`, without their margin.
 
         `batch` holds these samples and, if there are partners, then those of their partners, in
         the same order. Slices that alone were drawn on stay slices (`views`). The label set tables
@@ -62,10 +75,13 @@ class Augmentation:
         draws = Draws(self.seed, step, size, of_sample, needed)
         if spatial.resamples(self.settings):
             sets = torch.cat([sets, torch.ones_like(sets[:, :1])], dim=1)
-        spatial.transform(images, codes, views, sets.shape[1] - 1, self.settings, draws)
+        beyond = self.margin[-len(space) :]
+        images, codes = spatial.transform(
+            images, codes, views, sets.shape[1] - 1, self.settings, draws, beyond
+        )
         intensity.transform(images, self.settings, draws)
         if chosen is not None:
-            boxes = cutmix.draw_boxes(mixed, self.settings["cutmix"]["alpha"], space)
+            boxes = cutmix.draw_boxes(mixed, self.settings["cutmix"]["alpha"], codes.shape[1:])
             sets = cutmix.paste(images, codes, sets, sources, boxes, hits)
         n = len(rows)
         views, shown = torch.from_numpy(views[:n]), batch.shown[:n]

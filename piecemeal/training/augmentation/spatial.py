@@ -1,13 +1,18 @@
 """Flips, quarter turns, and one affine resampling, of images and codes alike.
 
-images (n, channels, *space) float32 and codes (n, *space) uint8, space (y, x) or (z, y, x); all
-are changed in place. Codes are only ever moved, never mixed. views (n,), as in Batch, an array:
-slices that alone were drawn on stay slices.
+images (n, channels, *space) float32 and codes (n, *space) uint8, space (y, x) or (z, y, x). Codes
+are only ever moved, never mixed. views (n,), as in Batch, an array: slices that alone were drawn on
+stay slices.
+
+A window that is turned or shrunk shows more of the scan than lies in it. So patches come with a
+margin (`margin`), as in nnU-Net, and the resampling cuts them to the window: no corner of it is
+empty that is not empty in the scan, as none is where a network predicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +23,45 @@ from torch import Tensor
 from piecemeal.training.augmentation.draws import Draw, Draws, change, on_device
 
 AXES = {"z": -3, "y": -2, "x": -1}
+ANGLES = 25  # of a range are looked at for the margin; of -180 to 180 the diagonals are among them
+
+
+def margin(
+    settings: dict[str, Any], shape: Sequence[int], views: Collection[int] = (-1,)
+) -> tuple[int, int, int]:
+    """Voxels (z, y, x) that the resampling of a window of `shape` may need on either side of it.
+
+    views: those that samples have. Equal along y and x if the window's sides are.
+    """
+    if not resamples(settings):
+        return 0, 0, 0
+    possible = set(views)
+    if "rot90" in settings:
+        possible |= {3 - view for view in views if view > 0}
+    half = np.array(shape) / 2
+    reached = np.max([_reach(settings, view, half) for view in possible], axis=0)
+    beyond = np.ceil(reached - half - 1e-6).astype(int)
+    if shape[1] == shape[2]:
+        beyond[1:] = beyond[1:].max()  # so that quarter turns still have a square
+    return tuple(beyond.tolist())
+
+
+def _reach(settings: dict[str, Any], view: int, half: np.ndarray) -> np.ndarray:
+    """How far from its centre, (z, y, x), samples of a view look, in windows of 2 * `half`."""
+    angles, scales = [[0.0]] * 3, np.ones(3)
+    if options := settings.get("rotation"):
+        across = int(_across(np.array([view]), options)[0])
+        for axis in range(3):
+            limits = options["degrees"] if axis == across else options["tilt_degrees"]
+            if limits and (axis == across or view < 0):
+                angles[axis] = [0.0, *np.linspace(*limits, ANGLES)]
+    if options := settings.get("scaling"):
+        scales[:] = min(options["factor"][0], 1.0)
+        if view >= 0 or not options["through_plane"]:
+            scales[_across(np.array([view]), options)[0]] = 1.0
+    degrees = np.array(list(itertools.product(*angles))).T
+    matrices = affine_matrices(degrees.shape[1], degrees, scales)
+    return (np.abs(matrices) @ half).max(axis=0)
 
 
 def transform(
@@ -27,20 +71,35 @@ def transform(
     unknown: int,
     settings: dict[str, Any],
     draws: Draws,
-) -> None:
-    """Do what `settings` (operation -> its options) says; `unknown` is the code outside.
+    beyond: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """Images and codes after what `settings` (operation -> its options) says.
 
-    Of `views` those change whose slices a quarter turn lays across another axis.
+    unknown: the code outside; beyond: the margin of the samples along every axis of space, which
+    what is returned has not. images, codes and views are changed in place: of views those whose
+    slices a quarter turn lays across another axis.
     """
     if options := settings.get("flip"):
         _flip(images, codes, options, draws.of("flip"))
     if options := settings.get("rot90"):
         _turn(images, codes, views, options, draws.of("rot90"))
+    inner = _without_margin(images, beyond), _without_margin(codes, beyond)
     if resamples(settings):
         hits, matrices = _affine(settings, draws, views)
         in_space = np.full(len(views), leaves_plane(settings)) & (views < 0) | (views > 0)
-        _resample_hits(images, codes, hits & ~in_space, matrices[:, 1:, 1:], unknown)
-        _resample_hits(images, codes, hits & in_space, matrices, unknown)
+        for chosen, turned in ((hits & ~in_space, 2), (hits & in_space, 3)):
+            if chosen.any():
+                # Along the axes that stay as they are, nothing is needed of the margin.
+                kept = [*beyond[:-turned], *[0] * min(turned, len(beyond))]
+                given = _without_margin(images, kept), _without_margin(codes, kept)
+                _resample(*inner, *given, chosen, matrices[:, -turned:, -turned:], unknown)
+    return inner
+
+
+def _without_margin(samples: Tensor, beyond: Sequence[int]) -> Tensor:
+    """The part of samples (..., *space) that no margin of `beyond` voxels on either side is."""
+    space = samples.shape[-len(beyond) :]
+    return samples[(..., *(slice(b, size - b) for b, size in zip(beyond, space, strict=True)))]
 
 
 def resamples(settings: dict[str, Any]) -> bool:
@@ -125,29 +184,38 @@ def affine_matrices(
     return matrices * shrink[:, None, :]
 
 
-def _resample_hits(
-    images: Tensor, codes: Tensor, hits: np.ndarray, matrices: np.ndarray, unknown: int
+def _resample(
+    images: Tensor,
+    codes: Tensor,
+    whole_images: Tensor,
+    whole_codes: Tensor,
+    hits: np.ndarray,
+    matrices: np.ndarray,
+    unknown: int,
 ) -> None:
-    if not hits.any():
-        return
-    grid = sampling_grid(matrices[hits], codes)
-    change(images, hits, lambda t: _sample(t, grid, "bilinear"))
-    change(codes, hits, lambda t: resample_codes(t, grid, unknown))
+    """Replace the `hits` of images and codes by places of the whole ones, about the same centre."""
+    index = on_device(np.flatnonzero(hits), codes)
+    d = matrices.shape[-1]
+    grid = sampling_grid(matrices[hits], codes.shape[-d:], whole_codes)
+    sampled = _sample(whole_images.index_select(0, index), grid, "bilinear")
+    images.index_copy_(0, index, sampled)
+    codes.index_copy_(0, index, resample_codes(whole_codes.index_select(0, index), grid, unknown))
 
 
-def sampling_grid(matrices: np.ndarray, codes: Tensor) -> Tensor:
-    """Where the voxels of codes (., *space) come from, as torch's grid_sample wants it.
+def sampling_grid(matrices: np.ndarray, space: Sequence[int], whole: Tensor) -> Tensor:
+    """Where the voxels of windows of `space` come from, as torch's grid_sample wants it.
 
-    matrices (n, d, d) turn the last d axes; the grid is (n, *those axes, d), float32. Windows may
-    have any proportions: the matrices are in voxels.
+    matrices (n, d, d) turn the last d axes of `whole` (., *its space), in whose middle the windows
+    lie; the grid is (n, *space, d), float32. Windows may have any proportions: the matrices are in
+    voxels.
     """
     n, d = matrices.shape[:2]
-    plane = np.array(codes.shape[-d:])
-    # From voxels to the unit of grid_sample, in which every window reaches from -1 to 1.
-    relative = on_device((matrices * plane / plane[:, None])[:, ::-1], codes)
-    grid = torch.zeros((), device=codes.device)
-    for axis, length in enumerate(codes.shape[-d:]):
-        places = (2 * torch.arange(length, device=codes.device) + 1) / length - 1
+    source = np.array(whole.shape[-d:])
+    # From voxels to the unit of grid_sample, in which what is given reaches from -1 to 1.
+    relative = on_device((matrices * np.array(space) / source[:, None])[:, ::-1], whole)
+    grid = torch.zeros((), device=whole.device)
+    for axis, length in enumerate(space):
+        places = (2 * torch.arange(length, device=whole.device) + 1) / length - 1
         shape = [1] * d
         shape[axis] = length
         grid = grid + relative[:, :, axis].view(n, d, *[1] * d) * places.view(shape)
@@ -162,6 +230,7 @@ def resample_codes(codes: Tensor, grid: Tensor, unknown: int) -> Tensor:
 
 def _sample(values: Tensor, grid: Tensor, mode: str) -> Tensor:
     """Values (n, ..., *space) at the grid's places, 0 outside; axes the grid has not are kept."""
-    flat = values.reshape(len(values), -1, *grid.shape[1:-1])
+    d = grid.shape[-1]
+    flat = values.reshape(len(values), -1, *values.shape[-d:])
     sampled = F.grid_sample(flat, grid, mode, padding_mode="zeros", align_corners=False)
-    return sampled.view(values.shape)
+    return sampled.view(*values.shape[:-d], *grid.shape[1:-1])
