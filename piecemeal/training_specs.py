@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from piecemeal.augmentation_specs import AugmentationConfig
+from piecemeal.augmentation_specs import AugmentationConfig, Positive
 from piecemeal.validation import Name, PositiveInt, Strict
 
 
@@ -75,13 +75,15 @@ class Hierarchical(Strict):
 
     name: Literal["class_modality_dataset", "modality_dataset_class"]
     background: bool = Field(False, description="whether background counts as a class")
+    temperature: Positive | None = Field(
+        None, description="modalities of n scans by n^(1/temperature); null: all alike"
+    )
 
 
-class Hybrid(Strict):
+class Hybrid(Hierarchical):
     """Half of the batch from whole scans, half from scans drawn in slices, each by class first."""
 
     name: Literal["hybrid"]
-    background: bool = Field(False, description="whether background counts as a class")
 
 
 class Alternating(Strict):

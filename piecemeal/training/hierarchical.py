@@ -1,7 +1,9 @@
 """The samplers of Chen et al. (CVPR 2024): class, modality and data set, then a case.
 
 How often a data set is seen follows from the order of these, not from its size: of their eight data
-sets, the 54 MR scans of AMOS are 47 % of the samples. `expected_shares` says it beforehand.
+sets, the 54 MR scans of AMOS are 47 % of the samples. `expected_shares` says it beforehand. With a
+`temperature` T, which they do not have, the chance of a modality goes as the power 1 / T of its
+number of scans: 1 is in proportion, and the higher it is the more alike modalities become.
 """
 
 from __future__ import annotations
@@ -61,67 +63,109 @@ def grouped(rows: Iterable[Row], level: str) -> dict[int | str, list[Row]]:
     return {key: groups[key] for key in sorted(groups) if groups[key]}
 
 
-def expected_shares(rows: Sequence[Row], levels: Sequence[str]) -> dict[Source, float]:
+def expected_shares(
+    rows: Sequence[Row], levels: Sequence[str], temperature: float | None = None
+) -> dict[Source, float]:
     """Share of the samples of every data set and modality, to be expected.
 
-    levels: CMD, MDC, or nothing for random cases, whatever their classes. Empty where no row is in
-    any group.
+    levels: CMD, MDC, or nothing for random cases, whatever their classes; temperature: of the
+    modalities, None for equal chances. Empty where no row is in any group.
     """
     shares: dict[Source, float] = defaultdict(float)
     if not levels:
         for row in rows:
             shares[row.dataset, row.modality] += 1 / len(rows)
         return dict(shares)
-    groups = grouped(rows, levels[0])
-    for group in groups.values():
-        for source, share in expected_shares(group, levels[1:]).items():
-            shares[source] += share / len(groups)
+    groups = list(grouped(rows, levels[0]).values())
+    for group, chance in zip(groups, _chances(groups, levels[0], temperature), strict=True):
+        for source, share in expected_shares(group, levels[1:], temperature).items():
+            shares[source] += share * chance
     return dict(shares)
+
+
+def _chances(
+    groups: Sequence[Sequence[Row]], level: str, temperature: float | None
+) -> Sequence[float]:
+    """Of each group of a level, by the number of its scans."""
+    power = 1 / temperature if temperature and level == "modality" else 0
+    weights = np.array([len(group) for group in groups], dtype=float) ** power
+    return weights / weights.sum()
 
 
 class Hierarchy:
     """Class, modality and data set in the order of `levels`, then a row, each drawn uniformly among
-    those that go with what was drawn before it. False if there is nothing to draw."""
+    those that go with what was drawn before it; modalities by their `temperature`, if there is one.
+    False if there is nothing to draw."""
 
-    def __init__(self, rows: Sequence[Row], levels: Sequence[str]):
-        self.rows, self.levels = rows, levels
-        self._tree = _tree(rows, levels)
+    def __init__(
+        self, rows: Sequence[Row], levels: Sequence[str], temperature: float | None = None
+    ):
+        if temperature is not None and not temperature > 0:
+            raise InputError(
+                f"sampler: temperature: {temperature} given, expected more than 0, or none for "
+                "equal chances"
+            )
+        self.rows, self.levels, self.temperature = rows, levels, temperature
+        self._tree = _tree(rows, levels, temperature)
 
     def __bool__(self) -> bool:
-        return bool(self._tree)
+        return bool(grouped(self.rows, self.levels[0]))
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
         """Number of a case, and the class that it was drawn for."""
         node = self._tree
         for _ in self.levels:
-            keys = list(node)
-            node = node[keys[rng.integers(len(keys))]]
-        row = node[rng.integers(len(node))]
+            if node.up_to is None:
+                node = node.parts[rng.integers(len(node.parts))]
+            else:
+                node = node.parts[np.searchsorted(node.up_to, rng.random(), side="right")]
+        row = node.parts[rng.integers(len(node.parts))]
         return row.number, *row.classes
 
     def shares(self) -> dict[Source, float]:
         """Expected share of the draws by data set and modality."""
-        return expected_shares(self.rows, self.levels)
+        return expected_shares(self.rows, self.levels, self.temperature)
 
 
-def _tree(rows: Sequence[Row], levels: Sequence[str]) -> dict | Sequence[Row]:
+class _Node(NamedTuple):
+    """Groups of a level, or rows at the end; up_to: their chances, summed up; None: all alike."""
+
+    parts: Sequence[_Node] | Sequence[Row]
+    up_to: np.ndarray | None = None
+
+
+def _tree(rows: Sequence[Row], levels: Sequence[str], temperature: float | None) -> _Node:
     if not levels:
-        return rows
-    return {key: _tree(part, levels[1:]) for key, part in grouped(rows, levels[0]).items()}
+        return _Node(rows)
+    groups = list(grouped(rows, levels[0]).values())
+    parts = [_tree(group, levels[1:], temperature) for group in groups]
+    if temperature is None or levels[0] != "modality":
+        return _Node(parts)
+    up_to = np.cumsum(_chances(groups, levels[0], temperature))
+    return _Node(parts, np.append(up_to[:-1], 1.0))  # so that rounding leaves no gap
 
 
 class Hierarchical(Sampler):
     """Class, modality and data set in the order of `levels`, then a case, centred on the class.
 
     background: whether it counts as a class, as it does in the authors' code, so that cases without
-    any structure are seen. Raises InputError if no case names a class.
+    any structure are seen. temperature: see above. Raises InputError if no case names a class, and
+    unless the temperature is above 0.
     """
 
     levels: tuple[str, str, str]
 
-    def __init__(self, cases, window: Window, batch_size: int, seed: int, background: bool = False):
+    def __init__(
+        self,
+        cases,
+        window: Window,
+        batch_size: int,
+        seed: int,
+        background: bool = False,
+        temperature: float | None = None,
+    ):
         super().__init__(cases, window, batch_size, seed)
-        self._hierarchy = Hierarchy(rows_of(cases, background), self.levels)
+        self._hierarchy = Hierarchy(rows_of(cases, background), self.levels, temperature)
         if not self._hierarchy:
             raise InputError(
                 "sampler: no training case names a structure alone, so no window can be centred on "
@@ -151,15 +195,25 @@ class ModalityDatasetClass(Hierarchical):
 class Hybrid(Sampler):
     """Rows 0, 2, ... of the batch are of whole scans, rows 1, 3, ... of scans drawn in slices.
 
-    Each by CMD, as in the authors' code. background: as for `Hierarchical`. Raises InputError if
-    there are no cases of one of both, or none that names a class.
+    Each by CMD, as in the authors' code. background, temperature: as for `Hierarchical`. Raises
+    InputError as that does, and if there are no cases of one of both.
     """
 
-    def __init__(self, cases, window: Window, batch_size: int, seed: int, background: bool = False):
+    def __init__(
+        self,
+        cases,
+        window: Window,
+        batch_size: int,
+        seed: int,
+        background: bool = False,
+        temperature: float | None = None,
+    ):
         super().__init__(cases, window, batch_size, seed)
         rows = rows_of(cases, background)
         self._hierarchies = [
-            Hierarchy([row for row in rows if bool(cases[row.number].view) == sliced], CMD)
+            Hierarchy(
+                [row for row in rows if bool(cases[row.number].view) == sliced], CMD, temperature
+            )
             for sliced in (False, True)
         ]
         for kind, found in zip(("whole scans", "scans in slices"), self._hierarchies, strict=True):

@@ -62,10 +62,16 @@ class Epochs(Sampler):
 
 
 class RandomCases(Sampler):
-    """A random case, a random place in it: "Random" of Chen et al. (CVPR 2024)."""
+    """A random case, a window centred on a random voxel of it; of slices, a random one.
+
+    "Random" of Chen et al. (CVPR 2024, section 4.2), whose windows may leave the scan.
+    """
 
     def _draw(self, row: int, rng: np.random.Generator) -> Draw:
-        return self._anywhere(int(rng.integers(len(self.cases))), rng)
+        case = int(rng.integers(len(self.cases)))
+        if self.window.is_slice:
+            return self._anywhere(case, rng)
+        return Draw(case, self.window.around(rng.integers(self.cases[case].image.shape)))
 
 
 class Tasks(Sampler):
@@ -217,9 +223,9 @@ SAMPLERS: dict[str, tuple[type[Sampler], set[str], set[str]]] = {
     "tasks": (Tasks, set(), {"whole_batches"}),
     "foreground": (Foreground, {"fraction"}, {"by_chance"}),
     "alternating": (Alternating, set(), {"unlabelled", "middle"}),
-    "class_modality_dataset": (ClassModalityDataset, set(), {"background"}),
-    "modality_dataset_class": (ModalityDatasetClass, set(), {"background"}),
-    "hybrid": (Hybrid, set(), {"background"}),
+    "class_modality_dataset": (ClassModalityDataset, set(), {"background", "temperature"}),
+    "modality_dataset_class": (ModalityDatasetClass, set(), {"background", "temperature"}),
+    "hybrid": (Hybrid, set(), {"background", "temperature"}),
 }
 
 

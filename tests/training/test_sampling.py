@@ -202,6 +202,15 @@ class TestRandomCases:
         counts = Counter(draw.case for draw in draws(sampler(cases, "cases"), 3000))
         assert all(abs(counts[case] - 1000) < 120 for case in range(3))  # 4.6 deviations
 
+    def test_patches_are_centred_on_any_voxel(self, cases):
+        found = draws(sampler(cases, "cases", given=patches(2, 3, 3)), 9000)
+        counts = Counter(draw.corner for draw in found if draw.case == 1)
+        z, y, x = cases[1].image.shape
+        assert counts.keys() == {*product(range(-1, z - 1), range(-1, y - 1), range(-1, x - 1))}
+        for places in zip(*counts.elements(), strict=True):
+            along = Counter(places).values()
+            assert max(along) < 1.2 * min(along)
+
     def test_slices_of_a_case_are_equally_likely(self, cases):
         found = [d.corner[0] for d in draws(sampler(cases, "cases"), 3000) if d.case == 1]
         assert set(found) == {0, 1, 2}
@@ -402,6 +411,24 @@ class TestHierarchies:
         one = sampler([make(codes)], name, given=patches(4, 4, 5))
         assert set(one.at(0)) == {Draw(0, (-2, 3, 0), shown=1)}
 
+    @pytest.mark.parametrize(("temperature", "weight"), [(1, 7), (2, 7**0.5), (0.5, 49)])
+    def test_a_temperature_gives_modalities_chances_by_their_scans(
+        self, uneven, temperature, weight
+    ):
+        """Of structure 1 there are seven CT and one MR, of structure 2 one MR alone."""
+        found = shares(uneven, "class_modality_dataset", temperature=temperature)
+        assert found[7] == pytest.approx(1 / 2 + 1 / 2 / (weight + 1), abs=0.035)
+        found = shares(uneven, "modality_dataset_class", temperature=temperature)
+        assert found[7] == pytest.approx(1 / (weight + 1), abs=0.035)
+        said = sampler(uneven, "modality_dataset_class", temperature=temperature).shares()
+        assert said["a", "MR"] == pytest.approx(1 / (weight + 1))
+
+    @pytest.mark.parametrize("name", ["class_modality_dataset", "hybrid"])
+    @pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
+    def test_a_temperature_that_is_none_is_refused(self, uneven, name, temperature):
+        with pytest.raises(InputError, match=f"temperature: {temperature} given, expected more"):
+            sampler(uneven, name, temperature=temperature)
+
     @pytest.mark.parametrize("name", ["class_modality_dataset", "modality_dataset_class"])
     def test_an_annotation_that_names_no_structure_is_refused(self, make, name):
         with pytest.raises(InputError, match="no training case names a structure alone"):
@@ -518,7 +545,7 @@ def test_an_unknown_sampler_is_refused(cases):
         ({"name": "foreground"}, r"foreground takes \['by_chance', 'fraction'\] .*, found \[\]"),
         (
             {"name": "modality_dataset_class", "share": 1},
-            r"takes \['background'\] \(needed: \[\]\), found \['share'\]",
+            r"takes \['background', 'temperature'\] \(needed: \[\]\), found \['share'\]",
         ),
     ],
 )
