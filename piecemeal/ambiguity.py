@@ -6,8 +6,8 @@ prediction needs no annotation. As in `piecemeal.losses`:
 
     logits  (B, C, *space)  any floating type; class 0 is background
     codes   (B, *space)     any integer type; the voxel's row in its scan's set table
-    sets    (B, K, C)       bool; a row without any class is padding, one with every class says
-                            nothing
+    sets    (B, K, C)       bool; a row without any class is padding, as around a scan, one with
+                            every class says nothing
 
 and everything is computed in float32 (float64 for float64 logits), autocast or not.
 
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from piecemeal.errors import InputError
+from piecemeal.set_softmax import check_inputs, padding_as_unknown
 from piecemeal.slice_sums import Rows, slice_sums
 
 
@@ -68,18 +69,18 @@ def ambiguity_terms(
     the merged background being one of them. In slices, mean over those with a voxel that carries
     information, each with the sets that go with its own background (see `_scored`). Voxels whose
     set holds a part of A count for no side, as in `piecemeal.losses.marginal_dice`.
-    entropy: mean over the voxels that carry information, as others are padding around the scan; of
-    samples in slices (where padding cannot be told from slices between) and of scans of which
-    nothing is known over all voxels.
+    entropy: mean over the voxels that carry information; of samples in slices and of scans of which
+    nothing is known over all voxels but padding.
 
     present_only: sets that no voxel of the patch, or slice, carries have no Dice. skip_empty:
     slices without a voxel of a structure are taken for not annotated. whole_background: the erratum
     of the released code, whose slices predict the merged background by the sum over all classes,
     which is 1 everywhere and teaches nothing.
-    Raises InputError on shapes that do not fit, a negative gamma, unless smooth > 0, and on axes
-    that space does not have.
+    Raises InputError on shapes and types that do not fit, a negative gamma, unless smooth > 0, on
+    axes that space does not have and, on a CPU, on codes without a row.
     """
-    _check(logits, codes, sets, gamma, smooth)
+    check_inputs(logits, codes, sets)
+    _check(gamma, smooth)
     axes = [-1] * len(logits) if views is None else views.tolist()
     if len(axes) != len(logits) or not all(-1 <= axis < logits.ndim - 2 for axis in axes):
         raise InputError(
@@ -99,8 +100,9 @@ def _sample(logits: Tensor, codes: Tensor, sets: Tensor, axis: int, options: _Op
     """The terms of one sample: logits (C, *space), codes (*space), sets (K, C)."""
     sliced, axis = axis >= 0, max(axis, 0)
     voxels = _counts(codes, len(sets), axis)  # (S, K)
-    informative = sets.any(1) & ~sets.all(1)
-    looked_at = informative | sliced | ~informative.any()
+    padding, sets = ~sets.any(1), padding_as_unknown(sets)
+    informative = ~sets.all(1)
+    looked_at = ~padding & (informative | sliced | ~informative.any())
     present = _present(voxels)
     surprise, disorder, mass = slice_sums(
         logits,
@@ -187,14 +189,8 @@ def _renumbered(codes: Tensor, present: Tensor, rows: int) -> Tensor:
     return places[codes.int()]
 
 
-def _check(logits: Tensor, codes: Tensor, sets: Tensor, gamma: float, smooth: float) -> None:
-    batch, classes, *space = logits.shape
-    if codes.shape != (batch, *space) or sets.ndim != 3 or sets.shape[::2] != (batch, classes):
-        raise InputError(
-            f"logits {tuple(logits.shape)}, codes {tuple(codes.shape)} and sets "
-            f"{tuple(sets.shape)} do not fit, expected (B, C, *space), (B, *space) and (B, K, C)"
-        )
-    if gamma < 0:
+def _check(gamma: float, smooth: float) -> None:
+    if not gamma >= 0:
         raise InputError(f"gamma: {gamma} given, expected 0 or more")
     if not smooth > 0:
         raise InputError(f"smooth: {smooth} given, expected more than 0: an absent class has 0/0")

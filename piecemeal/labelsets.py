@@ -21,7 +21,8 @@ class Annotation(NamedTuple):
 
     codes: uint8, (*space), the row of `sets` that holds for the voxel.
     sets: bool, (K, C), whether a voxel with code k may be class c; class 0 is background. A row
-        without any class is padding, no voxel has its code; a row with every class says nothing.
+        without any class is padding, which no voxel of a scan has; one with every class says
+        nothing.
     """
 
     codes: np.ndarray

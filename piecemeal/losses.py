@@ -7,14 +7,15 @@ Every loss takes
     sets    (B, K, C)       bool; whether a voxel with that code may be class c
 
 and computes in float32 (float64 for float64 logits) whatever the type of the logits, autocast or
-not. A row of `sets` without any class is padding and belongs to no voxel; a row with every class
-says nothing, and its voxels give no loss and no gradient. Written q for the softmax output, A for
-a voxel's set, q_A for the sum of q over A.
+not. A row with every class says nothing, and its voxels give no loss and no gradient; a row of
+`sets` without any class is padding, and so are its voxels, as around a scan: the same goes for
+them. Written q for the softmax output, A for a voxel's set, q_A for the sum of q over A.
 
 Reductions of the losses per voxel: "mean" over all voxels of the batch, "known_mean" over those
 the loss learns from, "sum", "none" (B, *space). The Dice losses have one value an image, so there
 the same words speak of images and "none" is (B,). Without any information the loss is 0, with
-zero gradient. All raise InputError on shapes that do not fit and on unknown reductions.
+zero gradient. All raise InputError on shapes and types that do not fit, on unknown reductions and,
+on a CPU, on codes without a row. Their gradients cannot be differentiated once more.
 """
 
 from typing import NamedTuple
@@ -23,7 +24,13 @@ import torch
 from torch import Tensor
 
 from piecemeal.errors import InputError
-from piecemeal.set_softmax import class_mass, log_of_sets, precision
+from piecemeal.set_softmax import (
+    check_inputs,
+    class_mass,
+    log_of_sets,
+    padding_as_unknown,
+    precision,
+)
 
 
 def log_set_probability(logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
@@ -32,8 +39,8 @@ def log_set_probability(logits: Tensor, codes: Tensor, sets: Tensor) -> Tensor:
     Log-sum-exp of the logits over A minus that over all classes: exact for large logits, where
     the logarithm of summed probabilities loses its tail.
     """
-    _check_shapes(logits, codes, sets)
-    return log_of_sets(logits, codes, sets.bool())
+    check_inputs(logits, codes, sets)
+    return log_of_sets(logits, codes, padding_as_unknown(sets))
 
 
 def marginal_cross_entropy(
@@ -70,7 +77,7 @@ def focal_marginal_cross_entropy(
 
     Raises InputError if gamma is negative.
     """
-    if gamma < 0:
+    if not gamma >= 0:
         raise InputError(f"gamma: {gamma} given, expected 0 or more")
     log_q = log_set_probability(logits, codes, sets)
     # The power has an infinite slope at 0 for gamma < 1; clamped, it has none there.
@@ -95,8 +102,9 @@ def marginal_dice(
     padding and "every class"; `present_only` drops sets that no voxel of the image carries.
     With complete labels it is the plain soft Dice loss. Raises InputError unless smooth > 0.
     """
-    _check_shapes(logits, codes, sets)
-    row, other = sets.bool().unsqueeze(2), sets.bool().unsqueeze(1)
+    check_inputs(logits, codes, sets)
+    sets = padding_as_unknown(sets)
+    row, other = sets.unsqueeze(2), sets.unsqueeze(1)
     inside = ~(row & ~other).any(-1)
     disjoint = ~(row & other).any(-1)
     pairs = _Pairs(scored=_informative(sets), target=inside, counted=inside | disjoint)
@@ -117,10 +125,11 @@ def leaf_dice(
     Voxels whose set holds several classes count neither in the numerator nor in the denominator.
     Smoothing, images and `present_only` are as in marginal_dice.
     """
-    _check_shapes(logits, codes, sets)
+    check_inputs(logits, codes, sets)
+    sets = padding_as_unknown(sets)
     leaf = _singleton(sets)
     both_leaves = leaf.unsqueeze(2) & leaf.unsqueeze(1)
-    same = (sets.bool().unsqueeze(2) == sets.bool().unsqueeze(1)).all(-1)
+    same = (sets.unsqueeze(2) == sets.unsqueeze(1)).all(-1)
     pairs = _Pairs(scored=leaf, target=same, counted=both_leaves)
     return _dice(logits, codes, sets, pairs, smooth, present_only, reduction)
 
@@ -135,22 +144,24 @@ def entropy(
 ) -> Tensor:
     """Return the Shannon entropy of q in nats (Chen et al. 2024, eq. 5), annotated or not.
 
-    The one loss that looks at every voxel whatever its set; only "known_mean" keeps to voxels
-    that carry information. Voxels outside `mask` (bool, (B, *space)), such as padding around the
-    scan, are left out of the sum and of the mean.
+    The one loss that looks at every voxel of the scan whatever its set; only "known_mean" keeps to
+    voxels that carry information. Padding, and voxels outside `mask` (bool, (B, *space)), are left
+    out of the sum and of the mean. Raises InputError on another mask.
     """
-    _check_shapes(logits, codes, sets)
-    log_q = logits.to(precision(logits)).log_softmax(1)
-    values = -(log_q.exp() * log_q).sum(1)
-    known = _of_voxels(_informative(sets), codes)
+    check_inputs(logits, codes, sets)
+    looked_at = _of_voxels(sets.bool().any(-1), codes)
+    if mask is not None:
+        if mask.shape != codes.shape or mask.dtype != torch.bool:
+            raise InputError(
+                f"mask: {mask.dtype} {tuple(mask.shape)} given, expected bool {tuple(codes.shape)}"
+            )
+        looked_at = looked_at & mask
     if reduction == "known_mean":
-        values = values * known
-    if mask is None:
-        return _reduce(values, known, reduction)
-    values = values * mask
-    if reduction == "mean":
-        return _reduce(values, mask, "known_mean")
-    return _reduce(values, known & mask, reduction)
+        looked_at = looked_at & _of_voxels(_informative(sets), codes)
+    log_q = logits.to(precision(logits)).log_softmax(1)
+    log_q = log_q.clamp(min=torch.finfo(log_q.dtype).min)  # a logit of -inf has no entropy, not NaN
+    values = torch.where(looked_at, -(log_q.exp() * log_q).sum(1), 0)
+    return _reduce(values, looked_at, "known_mean" if reduction == "mean" else reduction)
 
 
 class _Pairs(NamedTuple):
@@ -177,7 +188,7 @@ def _dice(
     """Return 1 minus the mean soft Dice of the scored sets of each image, reduced."""
     if not smooth > 0:
         raise InputError(f"smooth: {smooth} given, expected more than 0: an absent class has 0/0")
-    mass, voxels = class_mass(logits, codes, sets.bool())
+    mass, voxels = class_mass(logits, codes, sets)
     # (B, code, set): a product by hand, as autocast would round a matrix product and its gradient.
     set_mass = (mass.unsqueeze(2) * sets.unsqueeze(1)).sum(-1)
     overlap = (set_mass * pairs.target).sum(1)
@@ -194,7 +205,7 @@ def _reduce(values: Tensor, known: Tensor, reduction: str) -> Tensor:
     """Reduce `values`, which are 0 where `known` is False."""
     match reduction:
         case "mean":
-            return values.mean()
+            return values.sum() / max(values.numel(), 1)
         case "known_mean":
             return values.sum() / known.sum().clamp(min=1)
         case "sum":
@@ -215,12 +226,3 @@ def _singleton(sets: Tensor) -> Tensor:
 def _of_voxels(rows: Tensor, codes: Tensor) -> Tensor:
     """Look up a property (B, K) of the sets for every voxel (B, *space)."""
     return rows.gather(1, codes.flatten(1).long()).view(codes.shape)
-
-
-def _check_shapes(logits: Tensor, codes: Tensor, sets: Tensor) -> None:
-    batch, classes, *space = logits.shape
-    if codes.shape != (batch, *space) or sets.ndim != 3 or sets.shape[::2] != (batch, classes):
-        raise InputError(
-            f"logits {tuple(logits.shape)}, codes {tuple(codes.shape)} and sets "
-            f"{tuple(sets.shape)} do not fit, expected (B, C, *space), (B, *space) and (B, K, C)"
-        )

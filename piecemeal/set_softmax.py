@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from piecemeal.errors import InputError
+
 # Voxels that are worked on at a time: what a core's cache holds, what keeps a GPU busy.
 VOXELS = {"cpu": 2**14}
 MANY_VOXELS = 2**18
@@ -64,6 +66,41 @@ def set_softmax(scores: Tensor, member: Tensor) -> SetSoftmax:
 def _far_down(log_q: Tensor) -> bool:
     """Whether exponentials lose digits; taken for granted on a GPU, to ask which takes time."""
     return log_q.device.type != "cpu" or not (log_q > LEAST).all()
+
+
+def check_inputs(logits: Tensor, codes: Tensor, sets: Tensor) -> None:
+    """Raise InputError unless logits (B, C, *space), codes (B, *space) and sets (B, K, C) fit.
+
+    Logits are floating, codes integers and, where to ask takes no time, that is on a CPU, rows of
+    the tables: a code without a row would say nothing in silence.
+    """
+    batch, classes, *space = logits.shape if logits.ndim > 2 else (0, 0)
+    fit = space and codes.shape == (batch, *space) and sets.ndim == 3
+    if not fit or sets.shape[::2] != (batch, classes):
+        raise InputError(
+            f"logits {tuple(logits.shape)}, codes {tuple(codes.shape)} and sets "
+            f"{tuple(sets.shape)} do not fit, expected (B, C, *space), (B, *space) and (B, K, C)"
+        )
+    whole = not codes.is_floating_point() and not codes.is_complex() and codes.dtype != torch.bool
+    if not logits.is_floating_point() or not whole:
+        raise InputError(
+            f"logits are {logits.dtype} and codes {codes.dtype}, expected a floating and an "
+            "integer type"
+        )
+    if codes.device.type != "cpu" or not codes.numel():
+        return
+    lowest, highest = (int(extreme) for extreme in codes.aminmax())
+    if lowest < 0 or highest >= sets.shape[1]:
+        raise InputError(
+            f"codes from {lowest} to {highest}, expected rows of the set table, 0 to "
+            f"{sets.shape[1] - 1}; a voxel of which nothing is known has a set of every class"
+        )
+
+
+def padding_as_unknown(sets: Tensor) -> Tensor:
+    """Sets (..., K, C) as bool, with every class in rows that have none."""
+    sets = sets.bool()
+    return sets | ~sets.any(-1, keepdim=True)
 
 
 def pieces(codes: Tensor, axis: int) -> Iterator[slice]:

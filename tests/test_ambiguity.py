@@ -174,7 +174,23 @@ def test_a_patch_of_a_labelled_scan_that_is_all_padding_is_worth_nothing(axis):
     logits, codes = torch.randn(1, 4, 4, 3), torch.full((1, 4, 3), 2)
     terms = ambiguity_terms(logits, codes, table([0, 2, 3], [1], ALL), torch.tensor([axis]))
     assert (terms.cross_entropy, terms.dice) == (0, 0)
-    assert (terms.entropy > 0) == (axis == 0)  # where padding cannot be told from other slices
+    # Between slices that were drawn on, it is one that was not.
+    assert (terms.entropy > 0) == (axis == 0)
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+@pytest.mark.parametrize("known", [[0, 3], ALL], ids=["labelled", "unlabelled"])
+def test_what_lies_outside_a_scan_has_no_part_in_anything(axis, known):
+    sets, codes = table(known, [1], [2], []), torch.randint(0, 3, (1, 4, 3))
+    codes[:, 2:], codes[:, :, 2:] = 3, 3
+    logits, views = torch.randn(1, 4, 4, 3), torch.tensor([axis])
+    inside = ambiguity_terms(logits[:, :, :2, :2], codes[:, :2, :2], sets, views)
+    for one, other in zip(ambiguity_terms(logits, codes, sets, views), inside, strict=True):
+        torch.testing.assert_close(one, other)
+    found = gradient(lambda z: sum(ambiguity_terms(z, codes, sets, views)[:3]).sum(), logits)
+    assert not found[:, :, 2:].any()
+    assert not found[:, :, :, 2:].any()
+    assert found[:, :, :2, :2].any()
 
 
 @pytest.mark.parametrize(
@@ -350,6 +366,8 @@ def test_autocast_does_not_lower_the_precision():
     [
         ({"codes": (1, 3, 3)}, {}, "do not fit"),
         ({"sets": (1, 2, 5)}, {}, "do not fit"),
+        ({"sets": (1, 0, 4)}, {}, "codes from 0 to 0, expected rows"),
+        ({}, {"gamma": float("nan")}, "gamma: nan given"),
         ({}, {"gamma": -1}, "gamma: -1 given"),
         ({}, {"smooth": 0}, "smooth: 0 given"),
         ({}, {"views": torch.tensor([2])}, r"views: \[2\] given .* 0 to 1, or -1"),

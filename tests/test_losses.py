@@ -444,6 +444,22 @@ def test_entropy_by_hand():
     assert known.item() == pytest.approx(four)
 
 
+def test_entropy_is_a_number_where_a_class_is_ruled_out_or_nothing_is_looked_at():
+    logits = torch.tensor([[0.0, float("nan")], [-math.inf, 0.0]])[None, :, :, None]
+    arguments = torch.zeros(1, 2, 1, dtype=torch.uint8), table([0], classes=2)
+    mask = torch.tensor([True, False]).view(1, 2, 1)
+    assert entropy(logits, *arguments, mask=mask).item() == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2), (2,)])
+def test_a_mask_that_does_not_fit_is_refused(shape):
+    arguments = torch.zeros(1, 3, 2, 1), torch.zeros(1, 2, 1, dtype=torch.long)
+    with pytest.raises(InputError, match=r"mask: torch.bool .* given, expected bool \(1, 2, 1\)"):
+        entropy(*arguments, table([0], classes=3), mask=torch.ones(shape, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"mask: torch\.float32"):
+        entropy(*arguments, table([0], classes=3), mask=torch.ones(1, 2, 1))
+
+
 def test_entropy_of_an_empty_mask_is_zero():
     codes = torch.zeros(1, 2, 1, dtype=torch.long)
     logits = logits_of([1 / 2, 1 / 2], [1 / 2, 1 / 2])
@@ -486,6 +502,20 @@ def test_padding_rows_and_the_type_of_codes_do_not_matter(problem, loss, reducti
     for dtype in [torch.uint8, torch.int16, torch.int32]:
         actual = loss(logits, codes.to(dtype), padded, reduction=reduction)
         torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("reduction", ["known_mean", "sum"])
+def test_voxels_of_padding_are_worth_nothing(loss, reduction):
+    generator = torch.Generator().manual_seed(4)
+    logits = 5 * torch.randn(2, 3, 4, 5, generator=generator)
+    codes = torch.randint(0, 3, (2, 4, 5), generator=generator)
+    codes[:, :, 3:] = 3
+    sets = table([0], [1, 2], [2], [], classes=3).expand(2, -1, -1)
+    found = loss(logits, codes, sets, reduction=reduction)
+    inside = loss(logits[..., :3], codes[..., :3], sets, reduction=reduction)
+    torch.testing.assert_close(found, inside)
+    assert not gradient(loss, logits, codes, sets, reduction=reduction)[..., 3:].any()
 
 
 @relaxed
@@ -559,6 +589,37 @@ def test_shapes_that_do_not_fit_are_refused(loss, codes, sets):
     logits = torch.zeros(2, 3, 4, 5)
     with pytest.raises(InputError, match="do not fit"):
         loss(logits, torch.zeros(codes, dtype=torch.long), torch.ones(sets, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("code", "dtype"), [(-1, torch.int16), (3, torch.uint8), (255, torch.long)]
+)
+def test_codes_without_a_row_are_refused(loss, code, dtype):
+    codes = torch.zeros(1, 4, 5, dtype=dtype)
+    codes[0, 1, 2] = code
+    with pytest.raises(InputError, match=rf"codes from .*{code}.*expected rows .* 0 to 2; a voxel"):
+        loss(torch.zeros(1, 3, 4, 5), codes, table([0], [1], [2], classes=3))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("logits", "codes"),
+    [(torch.float32, torch.float32), (torch.float32, torch.bool), (torch.int64, torch.int64)],
+)
+def test_other_types_are_refused(loss, logits, codes):
+    arguments = torch.zeros(1, 2, 3, dtype=logits), torch.zeros(1, 3, dtype=codes)
+    with pytest.raises(InputError, match=f"logits are {logits} and codes {codes}, expected"):
+        loss(*arguments, table([0], [1], classes=2))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sets_may_be_any_numbers(loss):
+    """Not 0 is true, as in numpy."""
+    logits, codes = torch.randn(1, 3, 4), torch.tensor([[0, 1, 1, 2]])
+    sets = table([0], [1, 2], [2], classes=3)
+    for numbers in (255 * sets.byte(), 0.5 * sets):
+        torch.testing.assert_close(loss(logits, codes, numbers), loss(logits, codes, sets))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ class Method(ABC):
     of a training step is worth; `noted` names what `training_loss` leaves in `notes`, for the
     columns of history.csv; `wants_views` is True if `training_loss` has to know which samples are
     annotated in slices, `wants_shown` if it has to know what they were drawn to show,
-    `wants_tables` if it has to read the label sets, not only to compute with them.
+    `wants_tables` if it has to read the label sets, not only to compute with them; `wants_padding`
+    if what lies outside a scan has to be told from voxels of which nothing is known: the sets then
+    have a row without any class for it, for others one with every class.
     """
 
     trained = True
@@ -38,6 +40,7 @@ class Method(ABC):
     wants_views = False
     wants_shown = False
     wants_tables = False
+    wants_padding = False
 
     def __init__(self, classes: int):
         self.classes = classes  # background included

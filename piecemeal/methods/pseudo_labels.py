@@ -30,11 +30,11 @@ class PseudoLabels(OnLevels):
     pseudo-labels rises to 1, as exp(-5 (1 - t)^2) (Tarvainen and Valpola, appendix B). Predictions
     are those of the average.
 
-    notes: the share of undecided voxels that have a pseudo-label. Voxels outside the scan, which
-    augmentation brings in, are undecided as well.
+    notes: the share of undecided voxels that have a pseudo-label.
     """
 
     noted = ("accepted",)
+    wants_padding = True  # which is not undecided
     work = 4 / 3  # a pass of the average goes without gradients, which would be worth two more
 
     def __init__(

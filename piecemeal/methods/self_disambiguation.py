@@ -39,6 +39,7 @@ class SelfDisambiguation(Method):
     """
 
     wants_views = True
+    wants_padding = True  # which has no entropy
     noted = ("unannotated", "entropy")
 
     def __init__(

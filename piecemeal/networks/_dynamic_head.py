@@ -77,13 +77,27 @@ class ToldHead(nn.Module, ABC):
 
     def _ids(self, task: int | Tensor, context: Tensor) -> Tensor:
         if isinstance(task, Tensor):
-            return task
-        if not 0 <= task < self.tasks:
-            raise InputError(
-                f"dynamic head: asked for task {task}; it was built for tasks 0 to "
-                f"{self.tasks - 1}, see the network's option tasks"
-            )
+            return self._checked(task, len(context))
+        if not isinstance(task, int) or not 0 <= task < self.tasks:
+            raise self._unknown(task)
         return torch.full((len(context),), task, device=context.device)
+
+    def _checked(self, tasks: Tensor, images: int) -> Tensor:
+        if tasks.shape != (images,) or tasks.is_floating_point():
+            raise InputError(
+                f"dynamic head: tasks are {tasks.dtype} {tuple(tasks.shape)}; expected whole "
+                f"numbers ({images},), one for each image"
+            )
+        # Of a tensor on a GPU nothing is asked, which would wait for it.
+        if tasks.device.type == "cpu" and not ((tasks >= 0) & (tasks < self.tasks)).all():
+            raise self._unknown(tasks.tolist())
+        return tasks
+
+    def _unknown(self, task: int | list[int]) -> InputError:
+        return InputError(
+            f"dynamic head: asked for task {task}; it was built for tasks 0 to {self.tasks - 1}, "
+            "see the network's option tasks"
+        )
 
 
 class DynamicHead(ToldHead):

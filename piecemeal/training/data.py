@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from piecemeal import labelsets
 from piecemeal.annotations import VIEWS
 from piecemeal.errors import InputError
+from piecemeal.set_softmax import padding_as_unknown
 from piecemeal.training.cases import Case
 from piecemeal.training.runtime import STOP_SIGNALS
 from piecemeal.training.sampler import Sampler
@@ -64,9 +65,13 @@ class Batch:
         codes = self.codes.to(device, non_blocking=True)
         return Batch(images, codes, self.sets, self.views, self.shown)
 
+    def sets_for(self, method: Method) -> Tensor:
+        """The label sets: padding may be every class unless the method `wants_padding`."""
+        return self.sets if method.wants_padding else padding_as_unknown(self.sets)
+
     def wanted_by(self, method: Method) -> dict[str, Tensor]:
         """What `training_loss` of the method asks for by name (`wants_...`)."""
-        named = {"views": self.views, "shown": self.shown, "tables": self.sets}
+        named = {"views": self.views, "shown": self.shown, "tables": self.sets_for(method)}
         return {name: named[name] for name in named if getattr(method, f"wants_{name}")}
 
     def copy(self, pinned: bool) -> Batch:
@@ -83,8 +88,8 @@ class Samples:
     """Windows of cases. Raises InputError if the planes of slices differ between the cases.
 
     margin: voxels (z, y, x) that a patch has more on either side; slices have none. Outside a case
-    the image is 0, its mean, as on the rest of the cohort's grid; the codes say nothing (the set of
-    every class), and the labels are background.
+    the image is 0, its mean, as on the rest of the cohort's grid; the set has no class (padding),
+    and the labels are background.
     """
 
     def __init__(
@@ -96,9 +101,9 @@ class Samples:
         if window.is_slice:
             self._check_planes()
         else:
-            tables = [_with_every_class(case) for case in cases]
+            tables = [_with_padding(case) for case in cases]
         self._sets = labelsets.pad(tables)
-        self._outside = [int(table.all(axis=1).argmax()) for table in tables]
+        self._outside = [len(case.sets) for case in cases]
 
     def _check_planes(self) -> None:
         expected = self.window.whole().space
@@ -178,26 +183,22 @@ class Samples:
     @property
     def _space(self) -> tuple[int, ...]:
         """What is read of a sample, with the margin of a patch."""
-        space = self.window.space
-        if self.window.is_slice:
-            return space
-        return tuple(size + 2 * more for size, more in zip(space, self.margin, strict=True))
+        more = [0, 0] if self.window.is_slice else self.margin
+        return tuple(size + 2 * m for size, m in zip(self.window.space, more, strict=True))
 
     def _before(self, corner: Sequence[int]) -> list[int]:
         """Lowest voxel that is read with the patch at `corner`."""
         return [low - more for low, more in zip(corner, self.margin, strict=True)]
 
 
-def _with_every_class(case: Case) -> np.ndarray:
-    """The case's table with a row of every class in it, for what lies outside."""
-    if case.sets.all(axis=1).any():
-        return case.sets
+def _with_padding(case: Case) -> np.ndarray:
+    """The case's table and a row without any class, for what lies outside."""
     if len(case.sets) == labelsets.MAX_SETS:
         raise InputError(
-            f"{case.dataset}/{case.scan}: its annotation has {labelsets.MAX_SETS} label sets and "
-            "none is 'every class', which patches need for what lies outside the scan; merge some"
+            f"{case.dataset}/{case.scan}: its annotation has {labelsets.MAX_SETS} label sets; "
+            "patches need one more for what lies outside the scan: merge some"
         )
-    return np.vstack([case.sets, labelsets.all_classes(case.sets.shape[1])])
+    return np.pad(case.sets, ((0, 1), (0, 0)))
 
 
 class StepBatches(Dataset):

@@ -238,7 +238,7 @@ class Training:
         batch = batch.to(self.device, self.memory_format)
         batch = self.augmentation(batch, step, self.rows, self.sampler.size)
         done = step / s["training"]["steps"]
-        sets = batch.sets.to(self.device, non_blocking=True)
+        sets = batch.sets_for(self.method).to(self.device, non_blocking=True)
         given = (batch.images, batch.codes, sets, done)
         told = batch.wanted_by(self.method)
         loss = self.method.training_loss(self._forward, *given, **told)

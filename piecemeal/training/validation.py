@@ -87,7 +87,7 @@ def validate(
         with autocast:
             logits = network(batch.images)
         views = {"views": batch.views} if method.wants_views else {}
-        loss = method.loss(logits, batch.codes, batch.sets.to(device), **views).detach()
+        loss = method.loss(logits, batch.codes, batch.sets_for(method).to(device), **views).detach()
         totals[numbers[part]] += loss * len(draws)
         method.ask(part.asked)
         chances = method.probabilities(logits)

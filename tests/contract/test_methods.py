@@ -14,7 +14,7 @@ from piecemeal.inference import predict
 from piecemeal.methods._base import Method, TaskConditioned
 from piecemeal.methods.dodnet_tasks import DoDNetTasks
 from piecemeal.training.cases import load_cases
-from piecemeal.training.data import Samples
+from piecemeal.training.data import Batch, Samples
 from piecemeal.training.window import Window
 from piecemeal.training_specs import MethodConfig
 from piecemeal.validation import load_model
@@ -114,6 +114,22 @@ def test_is_told_which_samples_are_annotated_in_slices(name):
 
     assert len({loss(-1, -1, -1, -1), loss(0, 0, 0, 0), loss(2, 2, 2, 2)}) == 3
     assert np.isfinite(loss(-1, 0, 1, 2))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_lies_outside_a_scan_teaches_nothing(name):
+    torch.manual_seed(0)
+    method = methods.load(name, CLASSES)
+    logits = torch.randn(2, method.output_channels(), 6, 5, requires_grad=True)
+    codes = torch.randint(0, CLASSES, (2, 6, 5), dtype=torch.uint8)
+    codes[:, 4:] = CLASSES  # a row without any class
+    sets = torch.cat([torch.eye(CLASSES), torch.zeros(1, CLASSES)]).bool().expand(2, -1, -1)
+    batch = Batch(torch.zeros(2, 1, 6, 5), codes, sets)
+    loss = method.loss(logits, codes, batch.sets_for(method))
+    (slope,) = torch.autograd.grad(loss, logits)
+    assert loss.isfinite()
+    assert slope[:, :, :4].any()
+    assert not slope[:, :, 4:].any()
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -195,6 +195,25 @@ def test_unknown_option_is_refused(case):
         networks.build(case.name, 1, 3, no_such_option=1)
 
 
+@pytest.mark.parametrize("channels", [0, -1, True, 1.5, "1", None])
+@pytest.mark.parametrize("name", NAMES)
+def test_channels_are_counted_from_one(name, channels):
+    for given in ((channels, 2), (1, channels)):
+        with pytest.raises(InputError, match=f"network {name}: (in|out)_channels is .*from 1"):
+            networks.build(name, *given)
+
+
+@pytest.mark.parametrize("wrong", ["x", [1.5], {}, 1.5j, object()])
+@pytest.mark.parametrize("name", NAMES)
+def test_options_of_another_type_are_refused(name, wrong):
+    build = registry.load("piecemeal.networks", name).build
+    for key, parameter in list(inspect.signature(build).parameters.items())[2:]:
+        if isinstance(wrong, str) and parameter.annotation == "str":
+            continue  # what it may be is said by the network
+        with pytest.raises(InputError, match=f"network {name}: {key} is .*; expected"):
+            networks.build(name, 1, 2, **{key: wrong})
+
+
 def test_unknown_network_lists_the_known_ones():
     with pytest.raises(InputError, match=f"networks: there is no 'nothing'; known: {NAMES[0]}"):
         networks.build("nothing", 1, 3)

@@ -165,6 +165,15 @@ def test_unknown_tasks_are_refused(task):
     features = network.features(images(2))
     with pytest.raises(InputError, match=rf"asked for task {task}; it was built for tasks 0 to 2"):
         network.head(features, task)
+    with pytest.raises(InputError, match=rf"asked for task \[0, 1, {task}\]; it was built"):
+        network.head(features, torch.tensor([0, 1, task]))
+
+
+@pytest.mark.parametrize("task", [[0.0, 1.0, 2.0], [0], 0])
+def test_a_task_for_each_image_is_one_whole_number_for_each(task):
+    network = small()
+    with pytest.raises(InputError, match=r"tasks are torch\..* expected whole numbers \(3,\)"):
+        network.head(network.features(images(2)), torch.tensor(task))
 
 
 @pytest.mark.parametrize(("dimensions", "size"), [(2, (31, 50)), (2, (1, 9)), (3, (5, 33, 16))])

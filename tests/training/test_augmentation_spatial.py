@@ -216,14 +216,14 @@ def test_scaling_interpolates_images():
     torch.testing.assert_close(found[0, 0], expected.expand(8, 8), atol=1e-4, rtol=0)
 
 
-def test_outside_the_window_nothing_is_known():
+def test_outside_the_window_is_padding():
     found = scaled(np.full((1, 4, 4), 5), 0.5)
     expected = np.full((4, 4), UNKNOWN)
     expected[1:3, 1:3] = 5
     assert np.array_equal(found.codes[0], expected)
     assert found.images[0, 0, 0, 0] == 0
     assert found.sets.shape == (1, 10, 9)
-    assert found.sets[0, UNKNOWN].all()
+    assert not found.sets[0, UNKNOWN].any()  # padding
     assert torch.equal(found.sets[:, :9], batch_of(np.zeros((1, 1, 1))).sets)
 
 

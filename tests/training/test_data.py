@@ -119,7 +119,7 @@ class TestPatches:
         assert np.array_equal(batch.codes[0], case.codes[1:3, 2:5, 0:4])
 
     @pytest.mark.parametrize("corner", [(-1, 2, 4), (3, -2, -1), (-1, -1, -1)])
-    def test_outside_the_case_nothing_is_known(self, corner):
+    def test_outside_the_case_is_padding(self, corner):
         case = numbered((3, 5, 6))
         window = (5, 7, 8)
         some = Samples([case], Window(window, False))
@@ -130,7 +130,7 @@ class TestPatches:
         assert np.array_equal(batch.images[0, 0], np.pad(case.image, wide)[here])
         assert np.array_equal(labels[0], np.pad(case.labels, wide)[here])
         allowed = batch.sets[0][batch.codes[0].long()].numpy()
-        assert np.all(allowed[outside])
+        assert not allowed[outside].any()
         assert np.array_equal(allowed[~outside], COMPLETE[np.pad(case.codes, wide)[here][~outside]])
 
     def test_a_margin_is_what_lies_around_the_window(self):
@@ -141,22 +141,23 @@ class TestPatches:
         inner = found.images[:, :, :, 2:-2, 1:-1]
         assert torch.equal(inner, Samples(cases, narrow).batch(draws).images)
 
-    def test_a_set_of_every_class_that_is_there_is_used(self):
+    def test_what_lies_outside_is_told_from_what_was_left_out_where_a_method_asks(self):
         some = Samples([numbered((2, 4, 4), SPARSE)], Window((4, 4, 4), False))
         batch = some.batch(some.every())
-        assert np.array_equal(batch.sets[0], SPARSE)
-        assert batch.codes[0, :, 0, 0].tolist() == [0, 0, 1, 0]
+        assert batch.codes[0, :, 0, 0].tolist() == [2, 0, 1, 2]
+        asks, does_not = (SimpleNamespace(wants_padding=wants) for wants in (True, False))
+        assert batch.sets_for(asks)[0].tolist() == [*SPARSE.tolist(), 3 * [False]]
+        assert batch.sets_for(does_not)[0].tolist() == [*SPARSE.tolist(), 3 * [True]]
 
     def test_tables_of_several_lengths_keep_their_own_code_of_the_outside(self):
         cases = [numbered((2, 4, 4), SPARSE), numbered((2, 4, 4))]
         some = Samples(cases, Window((4, 4, 4), False))
         batch = some.batch(some.every())
-        assert batch.sets.any(-1).sum(1).tolist() == [2, 4]
-        assert batch.codes[:, 0, 0, 0].tolist() == [0, 3]
+        assert batch.sets.any(-1).sum(1).tolist() == [2, 3]
+        assert batch.codes[:, 0, 0, 0].tolist() == [2, 3]
 
-    def test_no_room_for_a_set_of_every_class_is_refused(self):
+    def test_no_room_for_padding_is_refused(self):
         sets = np.ones((256, 3), dtype=bool)
-        sets[:, 0] = False
         with pytest.raises(InputError, match="a/scan: its annotation has 256 label sets"):
             Samples([numbered((2, 4, 4), sets)], Window((4, 4, 4), False))
 

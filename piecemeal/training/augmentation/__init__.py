@@ -52,7 +52,7 @@ class Augmentation:
 
         `batch` holds these samples and, if there are partners, then those of their partners, in
         the same order. Slices that alone were drawn on stay slices (`views`). The label set tables
-        get one more row where a window may be left ("every class"), and twice as many with CutMix,
+        get one more row where a window may be left (padding), and twice as many with CutMix,
         whatever the coins say. Raises InputError if the tables become too long or an operation does
         not fit the windows.
         """
@@ -74,7 +74,7 @@ class Augmentation:
             needed = np.concatenate([needed, hits & ~own])
         draws = Draws(self.seed, step, size, of_sample, needed)
         if spatial.resamples(self.settings):
-            sets = torch.cat([sets, torch.ones_like(sets[:, :1])], dim=1)
+            sets = torch.cat([sets, torch.zeros_like(sets[:, :1])], dim=1)
         beyond = self.margin[-len(space) :]
         images, codes = spatial.transform(
             images, codes, views, sets.shape[1] - 1, self.settings, draws, beyond
