@@ -31,6 +31,7 @@ wildcard_constraints:
 
 include: "rules/common.smk"
 include: "rules/places.smk"
+include: "rules/inputs.smk"
 include: "rules/start.smk"
 include: "rules/published.smk"
 include: "rules/fetch.smk"

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from piecemeal import estimates
+from piecemeal.datasets.local_folders import check_local_folders
 from piecemeal.errors import InputError
+from piecemeal.in_words import Row, about, count, duration, size, table
 from piecemeal.plan import Plan, Planner
 from piecemeal.status import RunStatus, Totals, Unplanned, run_statuses, totals, unplanned
 
 IN_WORDS = {"trained": "trained, not scored"}  # states whose name does not say it all
 CLEAR_SCREEN = "\x1b[2J\x1b[H"
-Row = Sequence[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,6 +110,7 @@ def _read_plan(planner: Planner, options: argparse.Namespace) -> Plan:
 def _plan(options: argparse.Namespace) -> Iterator[str]:
     planner = _planner(options)
     plan = _read_plan(planner, options)
+    check_local_folders(plan)
     fetched = estimates.downloads(plan)
     hours = estimates.gpu_hours(plan, planner.main.gpu_tflops)
     runs = [run | {"gpu_hours": hours[run["run"]]} for run in _planned(plan)]
@@ -128,7 +130,7 @@ def _plan(options: argparse.Namespace) -> Iterator[str]:
         for run in runs
     ]
     right = ("steps", "GPU hours")
-    yield _table(("run", *right, "network", "arms"), rows, right=right)
+    yield table(("run", *right, "network", "arms"), rows, right=right)
     total = sum(run["gpu_hours"] or 0 for run in runs)
     unknown = sum(run["gpu_hours"] is None for run in runs)
     yield (
@@ -150,7 +152,7 @@ def _said_of_downloads(fetched: Sequence[estimates.Download]) -> Iterator[str]:
         )
         for d in fetched
     ]
-    yield _table(names, rows, right=names[1:])
+    yield table(names, rows, right=names[1:])
     total = sum(d.missing_bytes for d in fetched) / 1e9
     unknown = sum(d.unknown for d in fetched)
     more = f", and {unknown} files whose size is not published" if unknown else ""
@@ -217,11 +219,11 @@ def _status_content(plan: Plan, runs: list[RunStatus], old: Unplanned) -> dict[s
 
 def _status_text(plan: Plan, runs: list[RunStatus], old: Unplanned) -> str:
     head = ("run", "state", "step", "done", "left", "time", "GPU hours", "samples/s")
-    lines = [_table(head, [_row(run) for run in runs], right=head[2:])]
+    lines = [table(head, [_row(run) for run in runs], right=head[2:])]
     lines += [problem for run in runs for problem in run.problems]
     if old.runs:
         lines.append(
-            f"{_count(old.runs)} of older settings or code, {_size(old.bytes)}, not planned at "
+            f"{count(old.runs)} of older settings or code, {size(old.bytes)}, not planned at "
             f"scale {plan.scale} any more"
         )
     return "\n".join([*lines, _last_line(totals(runs))])
@@ -231,26 +233,26 @@ def _row(run: RunStatus) -> Row:
     under_way = run.step is not None and run.steps and run.left_seconds != 0
     left = "" if run.state in ("finished", "trained") else "unknown"
     if left and run.left_seconds is not None:
-        left = _about(run.left_is_estimate) + _duration(run.left_seconds)
+        left = about(run.left_is_estimate) + duration(run.left_seconds)
     return (
         run.run,
         IN_WORDS.get(run.state, run.state),
         f"{run.step}/{run.steps}" if run.step is not None and run.steps else "",
         f"{100 * run.step // run.steps} %" if under_way else "",
         left,
-        "" if run.seconds is None else _duration(run.seconds),
+        "" if run.seconds is None else duration(run.seconds),
         "" if run.gpu_hours is None else f"{run.gpu_hours:.2f}",
         "" if run.samples_per_second is None else f"{run.samples_per_second:.1f}",
     )
 
 
 def _last_line(total: Totals) -> str:
-    left = f"{_about(total.left_is_estimate)}{_duration(total.left_seconds)} left over all"
+    left = f"{about(total.left_is_estimate)}{duration(total.left_seconds)} left over all"
     if total.left_unknown_runs:
         known = f"{left}, unknown for" if total.left_seconds else "time left unknown for"
-        left = f"{known} {_count(total.left_unknown_runs)}"
+        left = f"{known} {count(total.left_unknown_runs)}"
     return (
-        f"{total.finished} of {_count(total.runs)} finished, "
+        f"{total.finished} of {count(total.runs)} finished, "
         f"{total.gpu_hours:.2f} GPU hours used, {left}"
     )
 
@@ -260,41 +262,3 @@ def _predict(options: argparse.Namespace) -> Iterator[str]:
 
     given = {key: getattr(options, key) for key in ("task", "modality", "threads", "force")}
     return predict_own_scan(options.run, options.scan, options.output, **given)
-
-
-def _table(head: Row, rows: Sequence[Row], right: Sequence[str]) -> str:
-    """Columns side by side; those named in `right` end at the same place."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for row in (head, *rows):
-        cells = [
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(head, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _about(estimate: bool) -> str:
-    return "~" if estimate else ""
-
-
-def _count(runs: int) -> str:
-    return "1 run" if runs == 1 else f"{runs} runs"
-
-
-def _duration(seconds: float) -> str:
-    """`41 s`, `12:05 min`, `3 h 07 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d} min"
-
-
-def _size(number: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:.1f} GiB"

@@ -5,7 +5,7 @@ Axes are (z, y, x) throughout.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -49,8 +49,14 @@ class Window(Strict):
     high: float = Field(description="HU")
     scale: tuple[float, float] = Field((0.0, 1.0), description="what low and high become")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}: low must be below high")
+        return self
 
-class Percentiles(Strict):
+
+class Percentiles(Window):
     """As a window between two percentiles of the volume."""
 
     kind: Literal["percentiles"]

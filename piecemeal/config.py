@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from piecemeal.cohort_specs import GridConfig, SplitConfig
 from piecemeal.training_specs import TrainingConfig
@@ -97,11 +97,15 @@ class ScaleConfig(Strict):
     )
 
 
+def _one_or_more(papers: Any) -> Any:
+    return [papers] if isinstance(papers, str) else papers
+
+
 class MainConfig(Strict):
     """config/config.yaml, with config/local.yaml and `--config` on top."""
 
     scale: Name = Field(description="scale of the default target")
-    papers: list[Name] = Field(
+    papers: Annotated[list[Name], BeforeValidator(_one_or_more)] = Field(
         min_length=1,
         description="folders of config/papers to reproduce; `all` for every one of config.yaml, "
         "those that a scale leaves out unless they are asked for included",

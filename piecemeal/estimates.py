@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from piecemeal.datasets.fetching.assemble import size_of, wanted_files
+from piecemeal.errors import InputError
 from piecemeal.plan import Plan
 
 TRAINING_PASSES = 3  # forward passes that a step of training is worth
@@ -74,7 +75,10 @@ def gpu_hours(plan: Plan, tflops: float) -> dict[str, float | None]:
         decides = ("network", "network_options", "implementation", "method_options", "classes")
         same = repr(([settings[key] for key in decides], shape))
         if same not in per_sample:
-            per_sample[same] = None if shape is None else _forward_flops(settings, shape)
+            try:
+                per_sample[same] = None if shape is None else _forward_flops(settings, shape)
+            except InputError as error:
+                raise InputError(f"run {key}: {error}") from None
         forward = per_sample[same]
         samples = settings["training"]["steps"] * settings["batch_size"]
         hours[key] = (

@@ -79,14 +79,15 @@ def settings_of(job: Any) -> dict[str, Any]:
 
 
 def data_folder(job: Any, name: str) -> Path:
-    """The folder of the input `name`, the cases of prepared or annotated data.
+    """The folder of the job's prepared or annotated data (`name`).
 
-    Raises InputError where they are no input, as of a run that was thought to be done.
+    Raises InputError where they are not there, as of a run that was thought to be done.
     """
-    cases = getattr(job.input, name)
-    if not isinstance(cases, str):
+    folder = Path(job.params.folders[name])
+    if not (folder / "cases.csv").exists():
         raise InputError(
-            f"{job.output[0]}: the {name} data that it is made from are not there; start snakemake "
-            f"once more, and if that does not help, with `--forcerun train -- {job.output[0]}`"
+            f"{job.output[0]}: the {name} data that it is made from are not there ({folder}); "
+            f"start snakemake once more, and if that does not help, with `--forcerun train -- "
+            f"{job.output[0]}`"
         )
-    return Path(cases).parent
+    return folder

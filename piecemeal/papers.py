@@ -87,12 +87,18 @@ def read_runs(path: Path) -> list[PaperRun]:
     """Read runs.tsv; InputError names the line that is wrong or says the same thing twice."""
     try:
         with path.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t"))
+            table = csv.DictReader(lines, delimiter="\t")
+            rows, columns = list(table), table.fieldnames
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}; restore the file") from None
+    expected = ", ".join(PaperRun.model_fields)
     if not rows:
-        columns = ", ".join(PaperRun.model_fields)
-        raise InputError(f"{path}: no runs; expected the tab-separated columns {columns}")
+        raise InputError(f"{path}: no runs; expected the tab-separated columns {expected}")
+    if len(columns) == 1:
+        raise InputError(
+            f"{path}, line 1: one column, {columns[0]!r}; expected {expected}, separated by tabs, "
+            "not by spaces or commas"
+        )
     runs, seen = [], {}
     for number, row in enumerate(rows, start=2):
         cells = {key or "more cells than columns": value for key, value in row.items()}

@@ -35,7 +35,7 @@ class Planner(DataPlanner):
         scale = self.scale(scale_name)
         self._check_names(scale, self.folder / "scales" / f"{scale_name}.yaml")
         plan = Plan(scale_name, {}, {}, {}, {}, {}, {})
-        for name in scale.cohorts:  # also those that nothing is trained on
+        for name in self._shown_cohorts(scale):
             if not self._waits_for_a_folder(scale, name):
                 self._prepared(plan, scale, name)
         left_out = set() if self.papers_asked_for else set(scale.on_request)
@@ -50,20 +50,43 @@ class Planner(DataPlanner):
                     continue
                 if change.leave_out == "all" or arm.arm in change.leave_out:
                     continue
-                for seed in self._seeds(scale, arm):
-                    run = self._run(plan, scale, arm, self._as_run(key, arm), seed, before)
-                    before[arm.cohort, arm.arm, seed] = run
-                    runs.append({"arm": arm.arm, "run": run})
+                try:
+                    method = self._as_run(key, arm)
+                    for seed in self._seeds(scale, arm):
+                        run = self._run(plan, scale, arm, method, seed, before)
+                        before[arm.cohort, arm.arm, seed] = run
+                        runs.append({"arm": arm.arm, "run": run})
+                except InputError as error:
+                    raise InputError(f"{self._said_of(key, arm)}: {error}") from None
             if runs:  # a paper may have nothing to run at a scale
                 plan.papers[key] = runs
+        if self.papers_asked_for and not plan.papers:
+            raise InputError(
+                f"papers: {', '.join(self.main.papers)}: nothing to run at scale {scale_name}, "
+                f"whose cohorts are {sorted(scale.cohorts)}; ask for others, or add theirs to "
+                f"{self.folder / 'scales' / scale_name}.yaml"
+            )
         return plan
+
+    def _shown_cohorts(self, scale: c.ScaleConfig) -> list[str]:
+        """Those of the papers that were asked for; if nobody chose, also without any run."""
+        if set(self.main.papers) >= set(self.every_paper):
+            return list(scale.cohorts)
+        asked = {arm.cohort for key in self.main.papers for arm in self.paper(key).runs}
+        return [name for name in scale.cohorts if name in asked]
+
+    def _said_of(self, paper: str, arm: PaperRun) -> str:
+        """Where an arm is asked for, and where its recipe is, if it has one."""
+        folder = self.folder / "papers" / paper
+        recipe = f", with recipe '{arm.recipe}' of {folder / 'recipes.yaml'}" if arm.recipe else ""
+        return f"{folder / 'runs.tsv'}: arm '{arm.arm}' on cohort '{arm.cohort}'{recipe}"
 
     def _check_cohort(self, paper: str, arm: PaperRun) -> None:
         """A scale may lack the cohort of an arm, but it has to be one."""
         if arm.cohort not in self._cohorts:
             raise InputError(
-                f"{self.folder / 'papers' / paper / 'runs.tsv'}: arm '{arm.arm}' is on cohort "
-                f"'{arm.cohort}', expected one of config/cohorts: {sorted(self._cohorts)}"
+                f"{self._said_of(paper, arm)}: expected one of config/cohorts: "
+                f"{sorted(self._cohorts)}"
             )
 
     @cached_property
@@ -132,6 +155,12 @@ class Planner(DataPlanner):
         }
         parent = self._parent(plan, arm, seed, before)
         annotated = self._annotated(plan, scale, arm)
+        grid = plan.prepared[arm.cohort].settings["grid"]
+        if method.network and given["kind"] == "slices" and None in grid["size"][1:]:
+            raise InputError(
+                "it learns slices, which have to be of one size, but the grid of the cohort leaves "
+                "their rows or columns to the scans; give `grid.size`, or set input.kind to patches"
+            )
         tasks = _tasks(cohort, annotated.settings["tasks"], parent)
         decides = {
             "cohort": arm.cohort,

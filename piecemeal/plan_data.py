@@ -12,6 +12,7 @@ from piecemeal.annotation_specs import with_ids
 from piecemeal.cohort_specs import CohortConfig, TransitionConfig
 from piecemeal.dataset_specs import UNPACKED, DatasetConfig
 from piecemeal.errors import InputError
+from piecemeal.layout_options import check_layout_options
 from piecemeal.papers import PaperFolder, PaperRun, load_paper, read_runs
 from piecemeal.plan_file import Plan, Unit
 from piecemeal.provenance import short_hash, source_hash
@@ -43,7 +44,7 @@ class DataPlanner:
     def _main(self, overrides: dict[str, Any]) -> c.MainConfig:
         path, local = self.folder / "config.yaml", self.folder / "local.yaml"
         merged = dict(validate(load_yaml(path), c.MainConfig, path).model_dump(mode="json"))
-        every = merged["papers"]
+        self.every_paper = every = merged["papers"]
 
         def said(changes: dict[str, Any]) -> dict[str, Any]:
             self.papers_asked_for |= "papers" in changes
@@ -72,7 +73,10 @@ class DataPlanner:
         return self._load(load_model, self.folder / "datasets" / f"{name}.yaml", DatasetConfig)
 
     def paper(self, key: str) -> PaperFolder:
-        """The paper `key`."""
+        """The paper `key`; InputError if there is none."""
+        if not (self.folder / "papers" / key).is_dir():
+            there = sorted(path.name for path in (self.folder / "papers").iterdir())
+            raise InputError(f"papers: there is no '{key}'; in config/papers there are: {there}")
         return self._load(load_paper, self.folder / "papers" / key)
 
     def _check_names(self, scale: c.ScaleConfig, where: Path) -> None:
@@ -139,6 +143,7 @@ class DataPlanner:
         # that gets it decides anything.
         more: dict[str, Any] = {}
         modules = [plugin("piecemeal.datasets.layouts", dataset.layout, file, "layout")]
+        check_layout_options(modules[0], dataset.layout_options, file)
         if isinstance(source, c.PhantomSource):
             if dataset.phantom is None:
                 raise InputError(
@@ -196,8 +201,8 @@ class DataPlanner:
                 "exclude": {} if phantom else dataset.exclude,
                 "limit": of_source.get("limit"),
                 "patients": of_source.get("patients"),
-                # A folder of somebody's own may hold a part of the data set.
-                "partial": of_source["kind"] == "local",
+                # A copy of a published data set may be a part of it; of one's own there is no more.
+                "partial": of_source["kind"] == "local" and dataset.access != "own",
             }
             modules.append(f"piecemeal.datasets.layouts.{dataset.layout}")
         split = (change.split or cohort.split).model_dump(mode="json")

@@ -19,6 +19,21 @@ from piecemeal.errors import InputError
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+class UniqueKeys(SAFE_LOADER):
+    """Refuses a key that a mapping has twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """As of the base class."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key '{key.value}' is there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
 class Strict(BaseModel):
     """A model that refuses keys it does not know and cannot be changed once read."""
 
@@ -32,7 +47,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 def load_yaml(path: Path) -> Any:
     """Read a YAML file; InputError if it is absent, unreadable or not YAML."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except FileNotFoundError:
         there = sorted(p.stem for p in path.parent.glob("*.yaml"))
         raise InputError(f"{path}: no such file; in that folder there are: {there}") from None

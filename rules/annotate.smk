@@ -1,10 +1,6 @@
 rule annotate:
     input:
-        cases=lambda wc: made_of(
-            datasets_of(wc),
-            wc.scale,
-            f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv",
-        ),
+        cases=cases_to_annotate,
     output:
         cases="data/{scale}/{restricted}annotated/{cohort}/{annotation}-{hash}/cases.csv",
     log:
@@ -17,6 +13,8 @@ rule annotate:
         asked=lambda wc: asked_in_its_place(
             "annotated", f"{wc.cohort}/{wc.annotation}", wc
         ),
+        # See `train`.
+        prepared=lambda wc, output: prepared_folder(wc.scale, wc.cohort),
     script:
         "../workflow/scripts/annotate.py"
 

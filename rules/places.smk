@@ -1,9 +1,6 @@
 """Where things lie: the folders of the units of a plan."""
 
-import functools
-
 from piecemeal.datasets.passing_on import PLACES
-from piecemeal.run_files import Again, RunFiles
 
 
 @explained
@@ -41,14 +38,9 @@ def datasets_of(wildcards):
     return unit("prepared", wildcards.cohort, wildcards.scale).settings["datasets"]
 
 
-def made_of(datasets, scale, path):
-    """`path` as an input whose age counts only where it is made of a folder of the user's.
-
-    What is in such a folder is in no hash. Files of other sources may come from elsewhere, with
-    any age.
-    """
-    local = any("path" in unit("raw", name, scale).settings for name in datasets)
-    return path if local else ancient(path)
+def raw_folders(wildcards):
+    """Those of the data sets of a cohort, in their order."""
+    return [raw_folder(wildcards.scale, name) for name in datasets_of(wildcards)]
 
 
 def data_folders(scale):
@@ -85,43 +77,8 @@ def run_files(scale, runs, name):
     return [f"results/{scale}/runs/{run}/{name}" for run in runs]
 
 
-@functools.cache
-def again():
-    """What the user forces; the jobs that Snakemake starts are not told."""
-    if not workflow.is_main_process:
-        return Again()
-    given = workflow.dag_settings
-    targets = given.targets if given.forcetargets else []
-    return Again.of([*given.forcerun, *targets], given.forceall)
-
-
-def files_of_run(wildcards):
-    key = run_key(wildcards)
-    place = Path("results", wildcards.scale, "runs", key)
-    return RunFiles(place, unit("scores", key, wildcards.scale).hash, again())
-
-
-def weights_to_score(wildcards, name):
-    """Weights of a run as an input of its scores, whose age counts only if they are made anew.
-
-    Weights that are there may have come from elsewhere, with any age. Of ancient files Snakemake
-    does not mind either that a job of the same start makes them.
-    """
-    found = files_of_run(wildcards)
-    path = str(found.folder / name)
-    return path if found.trains else ancient(path)
-
-
-def unless_trained(wildcards, folder):
-    """The cases of a data folder as an input of a run; none where it is done without its data."""
-    return _cases(folder, files_of_run(wildcards).trains)
-
-
-def unless_scored(wildcards, folder):
-    """The same of the scores of a run."""
-    return _cases(folder, files_of_run(wildcards).scores)
-
-
-def _cases(folder, needed):
-    cases = f"{folder}/cases.csv"
-    return ancient(cases) if needed or Path(cases).exists() else []
+def run_folders(wildcards):
+    """The data of a run: its prepared and its annotated folder."""
+    key = f"{wildcards.cohort}/{wildcards.annotation}"
+    prepared = prepared_folder(wildcards.scale, wildcards.cohort)
+    return {"prepared": prepared, "annotated": annotated_folder(wildcards.scale, key)}

@@ -1,11 +1,6 @@
 rule prepare:
     input:
-        manifests=lambda wc: [
-            made_of(
-                [dataset], wc.scale, f"{raw_folder(wc.scale, dataset)}/manifest.json"
-            )
-            for dataset in datasets_of(wc)
-        ],
+        manifests=manifests_to_prepare,
     output:
         cases="data/{scale}/{restricted}prepared/{cohort}-{hash}/cases.csv",
     log:
@@ -18,5 +13,6 @@ rule prepare:
     threads: 2
     params:
         asked=lambda wc: asked_in_its_place("prepared", wc.cohort, wc),
+        raw=lambda wc, output: raw_folders(wc),  # see `train`
     script:
         "../workflow/scripts/prepare.py"

@@ -31,9 +31,7 @@ rule figure:
         scores=lambda wc: run_files(wc.scale, runs_of(wc), "scores.csv"),
         histories=lambda wc: run_files(wc.scale, runs_of(wc), "history.csv"),
         weights=lambda wc: run_files(wc.scale, networks_of(wc), "weights.pt"),
-        prepared=lambda wc: ancient(
-            [f"{folder}/cases.csv" for folder in cohorts_of(wc).values()]
-        ),
+        prepared=cases_of_figure,
     output:
         png="<results>/figures/{paper}_{figure}.png",
         svg="<results>/figures/{paper}_{figure}.svg",
@@ -99,7 +97,7 @@ rule report:
 rule quality:
     input:
         first_start(),
-        cases=lambda wc: ancient(f"{prepared_folder(wc.scale, wc.cohort)}/cases.csv"),
+        cases=cases_of_page,
     output:
         page="<results>/quality/{cohort}.html",
     log:

@@ -2,7 +2,7 @@ rule score:
     input:
         weights=lambda wc: weights_to_score(wc, "weights.pt"),
         last=lambda wc: weights_to_score(wc, "last.pt"),
-        prepared=lambda wc: unless_scored(wc, prepared_folder(wc.scale, wc.cohort)),
+        cases=lambda wc: unless_scored(wc, f"{run_folders(wc)['prepared']}/cases.csv"),
     output:
         scores="<results>/runs/<run>/scores.csv",
         unprocessed="<results>/runs/<run>/scores_unprocessed.csv",
@@ -17,6 +17,7 @@ rule score:
     threads: 1
     params:
         asked=lambda wc: asked("scores", run_key(wc), wc),
+        folders=lambda wc, output: run_folders(wc),  # see `train`
     script:
         "../workflow/scripts/score.py"
 

@@ -1,10 +1,9 @@
 rule train:
     input:
-        prepared=lambda wc: unless_trained(wc, prepared_folder(wc.scale, wc.cohort)),
-        annotated=lambda wc: unless_trained(
-            wc, annotated_folder(wc.scale, f"{wc.cohort}/{wc.annotation}")
+        cases=lambda wc: unless_trained(
+            wc, [f"{folder}/cases.csv" for folder in run_folders(wc).values()]
         ),
-        starts_from=lambda wc: ancient(begins_with(wc)),
+        starts_from=lambda wc: unless_trained(wc, begins_with(wc)),
     output:
         weights="<results>/runs/<run>/weights.pt",
         last="<results>/runs/<run>/last.pt",
@@ -20,5 +19,8 @@ rule train:
     params:
         asked=lambda wc: asked("runs", run_key(wc), wc),
         checkpoints=checkpoint_folder,
+        # What depends on the output, Snakemake takes for no reason to run again.
+        folders=lambda wc, output: run_folders(wc),
+        starts_from=lambda wc, output: begins_with(wc),
     script:
         "../workflow/scripts/train.py"

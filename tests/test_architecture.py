@@ -23,10 +23,10 @@ LAYERS = [
     {"errors"},
     {
         *("bitmasks", "intensities", "labelsets", "orphans", "provenance", "registry"),
-        *("run_files", "set_softmax", "validation"),
+        *("in_words", "layout_types", "run_files", "set_softmax", "validation"),
     },
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "site"}
-    | {"plan_file", "slice_sums", "table_specs"},
+    | {"layout_options", "plan_file", "slice_sums", "table_specs"},
     {
         "ambiguity",
         "annotation_specs",
@@ -64,7 +64,7 @@ WITHOUT_TORCH += [
     "sharing",
 ]
 WITHOUT_TORCH += ["agreement", "claim_specs", "figure_specs", "orphans", "projection_specs"]
-WITHOUT_TORCH += ["recipes", "run_files", "site"]
+WITHOUT_TORCH += ["in_words", "layout_options", "layout_types", "recipes", "run_files", "site"]
 
 
 def name_of(path: Path) -> str:

@@ -13,6 +13,7 @@ import yaml
 from piecemeal.dataset_specs import DatasetConfig
 from piecemeal.datasets import layouts, phantoms
 from piecemeal.errors import InputError
+from piecemeal.layout_options import check_layout_options
 from piecemeal.validation import load_model, validate
 
 FOLDER = Path(__file__).resolve().parent.parent / "config"
@@ -85,8 +86,9 @@ def test_no_data_set_is_missing():
 @pytest.mark.parametrize("name", DATASETS)
 def test_layout_and_phantom_exist_and_take_the_options(name):
     config = DATASETS[name]
-    find_cases = inspect.signature(layouts.load(config.layout).find_cases)
-    find_cases.bind(Path(), [], **config.layout_options)
+    layouts.load(config.layout)
+    module = f"piecemeal.datasets.layouts.{config.layout}"
+    check_layout_options(module, config.layout_options, Path(f"{name}.yaml"))
     if config.phantom:
         write = inspect.signature(phantoms.load(config.phantom.writer).write)
         write.bind(Path(), 1, 0, **config.phantom.options)

@@ -399,3 +399,26 @@ def test_a_training_has_one_length_and_a_decay_that_exists():
     ):
         with pytest.raises(InputError):
             validate(content, TrainingConfig, "scale.yaml")
+
+
+@pytest.mark.parametrize("kind", ["window", "percentiles"])
+@pytest.mark.parametrize(("low", "high"), [(30, 30), (30, 20)])
+def test_a_range_of_intensities_is_in_order(kind, low, high):
+    content = load_yaml(FOLDER / "cohorts" / "liver.yaml")
+    content["intensity"]["CT"] = {"kind": kind, "low": low, "high": high}
+    with pytest.raises(InputError, match=f"intensity.CT.*low is {low} and high {high}"):
+        validate(content, CohortConfig, "liver.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3", "c: {a: 1, a: 2}", "- {1: x, 1: y}"])
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text):
+    path = tmp_path / "some.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"some\.yaml: .*the key '[a1]' is there twice"):
+        load_yaml(path)
+
+
+def test_what_is_merged_may_be_replaced(tmp_path):
+    path = tmp_path / "some.yaml"
+    path.write_text("one: &one {a: 1, b: 2}\ntwo: {<<: *one, a: 3}")
+    assert load_yaml(path)["two"] == {"a": 3, "b": 2}

@@ -50,9 +50,12 @@ def test_code_that_changed_since_it_was_planned_is_refused(job):
         settings_of(job(source_hash="1111111111"))
 
 
-def test_data_that_are_no_input_are_named_with_what_makes_them():
-    cases = SimpleNamespace(prepared="data/demo/prepared/liver/cases.csv", annotated=[])
-    run = SimpleNamespace(input=cases, output=["runs/u_net/weights.pt"])
-    assert data_folder(run, "prepared") == Path("data/demo/prepared/liver")
+def test_data_that_are_not_there_are_named_with_what_makes_them(tmp_path):
+    folders = {name: str(tmp_path / name) for name in ("prepared", "annotated")}
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "cases.csv").touch()
+    params = SimpleNamespace(folders=folders)
+    run = SimpleNamespace(params=params, output=["runs/u_net/weights.pt"])
+    assert data_folder(run, "prepared") == tmp_path / "prepared"
     with pytest.raises(InputError, match=r"^runs/u_net/weights\.pt: the annotated data .*forcerun"):
         data_folder(run, "annotated")

@@ -22,6 +22,15 @@ def spoil(path, old, new):
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+@pytest.mark.parametrize("separator", ["  ", ", "])
+def test_columns_that_no_tab_separates_are_refused(tmp_path, separator):
+    path = tmp_path / "runs.tsv"
+    path.write_text(f"arm{separator}cohort\nours{separator}cardiac\n")
+    said = r"runs\.tsv, line 1: one column, 'arm.*cohort'; expected arm, .*, separated by tabs"
+    with pytest.raises(InputError, match=said):
+        read_runs(path)
+
+
 def test_every_paper_loads(pytestconfig):
     folders = sorted((pytestconfig.rootpath / "config" / "papers").iterdir())
     assert folders

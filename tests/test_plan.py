@@ -519,6 +519,51 @@ def test_a_folder_that_no_run_needs_may_be_missing(place):
     refused(place, "key 'local.openkbp': missing", scale="pocket")
 
 
+def test_data_of_other_papers_are_left_alone_where_papers_are_chosen(place):
+    place.change("config.yaml", lambda c: c.update(papers=["kemnitz2018", "moseley2023"]))
+    everything = place.plan()
+    assert everything.prepared.keys() > {"cardiac", "thigh", "liver"}
+    chosen = place.plan(papers=["kemnitz2018"])
+    assert chosen.prepared.keys() == {"cardiac", "thigh"}
+    assert chosen.raw.keys() == {"acdc", "oai_thigh"}
+    assert chosen.runs == place.plan(papers="kemnitz2018").runs
+    assert place.plan(papers=["moseley2023", "kemnitz2018"]).prepared == everything.prepared
+
+
+def test_a_paper_that_does_not_exist_is_refused_with_those_that_do(place):
+    with pytest.raises(InputError, match=r"there is no 'kemnitz'; .* are: \['anand2024', 'arena'"):
+        place.plan(papers=["kemnitz"])
+
+
+def test_papers_without_a_run_at_a_scale_are_refused(place):
+    said = "papers: moseley2023: nothing to run at scale pocket, whose cohorts are .*'cardiac'"
+    with pytest.raises(InputError, match=said):
+        place.plan("pocket", papers=["moseley2023"])
+
+
+def test_slices_of_several_sizes_are_refused_before_anything_runs(place):
+    place.change(
+        "scales/smoke.yaml", lambda c: c["cohorts"]["thigh"].update(grid={"spacing_mm": 4})
+    )
+    refused(
+        place,
+        "config/papers/kemnitz2018/runs.tsv: arm 'xent-lb' on cohort 'thigh'",
+        "slices, which have to be of one size",
+        "give `grid.size`, or set input.kind to patches",
+    )
+
+
+def test_what_is_wrong_with_a_recipe_is_said_with_its_file(place):
+    folder = place.root / "config/papers/kemnitz2018"
+    rows = (folder / "runs.tsv").read_text().splitlines()
+    given = [rows[0] + "\trecipe", *(f"{row}\tmine" for row in rows[1:])]
+    (folder / "runs.tsv").write_text("\n".join(given))
+    recipe = {"network": {"name": "nnunett"}, "batch_size": 2}
+    place.change("papers/kemnitz2018/recipes.yaml", lambda c: c.update(recipes={"mine": recipe}))
+    said = f"with recipe 'mine' of {folder / 'recipes.yaml'}: "
+    refused(place, said, "network.name", "nnunett")
+
+
 def test_overrides_come_last(place):
     place.change("local.yaml", lambda c: c.update(scale="pocket"))
     assert Planner(place.root).main.scale == "pocket"

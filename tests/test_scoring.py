@@ -311,11 +311,12 @@ def script(cohort, planned, tmp_path):
 
     def run(settings, weights=tmp_path / "none", last=tmp_path / "none"):
         job = SimpleNamespace(
-            input=SimpleNamespace(
-                weights=str(weights), last=str(last), prepared=str(cohort.prepared / "cases.csv")
-            ),
+            input=SimpleNamespace(weights=str(weights), last=str(last)),
             output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in NAMES.items()}),
-            params=SimpleNamespace(asked=planned(tmp_path, "scores", settings)),
+            params=SimpleNamespace(
+                asked=planned(tmp_path, "scores", settings),
+                folders={"prepared": str(cohort.prepared)},
+            ),
             threads=1,
         )
         runpy.run_path(str(SCRIPT))["main"](job)

@@ -149,12 +149,16 @@ def usable_cases(dataset: str, source: dict) -> tuple[list[CaseFiles], list[BadC
     for entry, reason in exclude.items():
         # The scans of a patient whose files do not even tell them apart have no names yet.
         known = entry in names or any(entry.startswith(f"{one.scan}_") for one in bad)
-        if not known and not source.get("partial"):
-            raise InputError(
-                f"config/datasets/{dataset}.yaml, key exclude.{entry}: matches no patient and no "
-                f"scan in {source['root']}, expected a name like {min(names)}; correct or delete it"
-            )
-        log.info("%s/%s is left out: %s", dataset, entry, reason)
+        if known:
+            log.info("%s/%s is left out: %s", dataset, entry, reason)
+            continue
+        nothing = (
+            f"config/datasets/{dataset}.yaml, key exclude.{entry}: matches no patient and no scan "
+            f"in {source['root']}"
+        )
+        if not source.get("partial"):
+            raise InputError(f"{nothing}, expected a name like {min(names)}; correct or delete it")
+        log.warning("%s, which may be a part of the data set: nothing is left out by it", nothing)
     return tuple(
         [one for one in group if not {one.case, one.scan} & exclude.keys()]
         for group in (cases, bad)

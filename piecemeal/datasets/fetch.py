@@ -19,6 +19,7 @@ from typing import Any
 
 from piecemeal.datasets import phantoms
 from piecemeal.datasets.fetching.assemble import assemble
+from piecemeal.datasets.local_folders import local_folder
 from piecemeal.datasets.scans import BadCase, content_ids, name_below, size_of_file
 from piecemeal.datasets.sources import Layout
 from piecemeal.errors import InputError
@@ -82,13 +83,7 @@ def fetch_local(folder: Path, layout: Layout, source: Path, dataset: str) -> dic
     Nothing is copied. Cases with missing files do not stop this: they are logged, and `prepare`
     can be told to leave them out. Raises InputError if the folder is missing or has no case.
     """
-    folder, source = Path(folder), Path(source).expanduser().absolute()
-    if not source.is_dir():
-        raise InputError(
-            f"{source}: there is no such folder, expected data set {dataset} with "
-            f"{layout.example} in it; set its path in config/local.yaml: "
-            f"`local: {{{dataset}: /path}}`"
-        )
+    folder, source = Path(folder), local_folder(source, layout, dataset)
     with locked(folder):
         _forget(folder)
         link = folder / "local.partial"

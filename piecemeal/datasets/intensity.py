@@ -8,6 +8,9 @@ import numpy as np
 from piecemeal.datasets.scans import File
 from piecemeal.errors import InputError
 
+# Of a window; a CT scaled to 0..1 shows less of any, one in HU all of it, from air to bone.
+LEAST_SEEN = 0.01
+
 
 def normalise(image: np.ndarray, how: Mapping[str, Any], where: File) -> np.ndarray:
     """An image (any shape) normalised as `how` says: {"kind": ..., settings}; float32.
@@ -17,7 +20,7 @@ def normalise(image: np.ndarray, how: Mapping[str, Any], where: File) -> np.ndar
     2024: CT, -400 to 400 HU to [0, 1]; Li et al. 2023: -200 to 200 HU to [-1, 1]). percentiles: the
     same with two percentiles of the voxels above `above`, or of all where it is None (Chen et al.:
     MR, 1st and 99th of the voxels above 0). Raises InputError naming the file `where` if the
-    volume is constant, or its percentiles are.
+    volume is constant, or its percentiles are, or if it is next to constant within the window.
     """
     return _KINDS[how["kind"]](image, how, where)
 
@@ -30,7 +33,16 @@ def _zscore(image: np.ndarray, how: Mapping[str, Any], where: File) -> np.ndarra
 
 
 def _window(image: np.ndarray, how: Mapping[str, Any], where: File) -> np.ndarray:
-    return _scaled(image, how["low"], how["high"], how["scale"])
+    low, high = how["low"], how["high"]
+    darkest, brightest = (float(extreme) for extreme in (image.min(), image.max()))
+    seen = min(brightest, high) - max(darkest, low)
+    if seen < LEAST_SEEN * (high - low):
+        raise InputError(
+            f"{where}: its intensities, {darkest:g} to {brightest:g}, are next to constant within "
+            f"the window from {low:g} to {high:g}; expected HU, not an image scaled otherwise: "
+            "copy it again, or change `intensity` in config/cohorts"
+        )
+    return _scaled(image, low, high, how["scale"])
 
 
 def _percentiles(image: np.ndarray, how: Mapping[str, Any], where: File) -> np.ndarray:

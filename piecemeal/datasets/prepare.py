@@ -20,10 +20,10 @@ from piecemeal.datasets.choosing import (
     split_patients,
     usable_cases,
 )
-from piecemeal.datasets.leakage import find_twins, separate
+from piecemeal.datasets.leakage import Removal, find_twins, separate
 from piecemeal.datasets.prepare_scan import Job, Prepared, prepare_scan
 from piecemeal.datasets.splits import choose_patients
-from piecemeal.datasets.store import PreparedScan
+from piecemeal.datasets.store import TWINS, PreparedScan, nowhere
 from piecemeal.datasets.tasks import tasks_with
 from piecemeal.errors import InputError
 from piecemeal.provenance import locked, write_text
@@ -101,6 +101,13 @@ def prepare(
             row |= splits[row["dataset"]].loc[row["case"]].to_dict()
         table = pd.DataFrame(rows, columns=COLUMNS).astype({"half": "Int64"})
         table = table.sort_values(["dataset", "scan"], ignore_index=True)
+        for dataset, absent in nowhere(table).items():
+            log.warning(
+                "%s: no scan shows %s, though its labels have it; with `known: declared` it counts "
+                "as known to be absent",
+                dataset,
+                ", ".join(absent),
+            )
         table = _separated(folder, table, split.get("twins") == "keep")
         write_text(folder / "cases.csv", table.to_csv(index=False))
     return table
@@ -177,7 +184,8 @@ def _check_tasks(tasks: dict[str, list[str]], rows: list[dict[str, Any]]) -> Non
 def _separated(folder: Path, table: pd.DataFrame, keep: bool) -> pd.DataFrame:
     """The table with one `patient` for all twins, and without those that train what others test.
 
-    keep: leave these in, and only say so.
+    keep: leave these in, and only say so. What left is listed in twins.csv beside cases.csv. Raises
+    InputError if nothing is left of a set.
     """
     prints = []
     # All parts of a scan have the fingerprint of the whole.
@@ -190,6 +198,16 @@ def _separated(folder: Path, table: pd.DataFrame, keep: bool) -> pd.DataFrame:
         log.warning("%s/%s %s %s", dataset, case, does, reason)
     if keep:
         separated = table.assign(patient=table["dataset"] + "/" + table["case"])
+    elif emptied := sorted(set(table["split"]) - set(separated["split"])):
+        dataset, case, reason = removed[0]
+        patients = len(table[["dataset", "case"]].drop_duplicates())
+        raise InputError(
+            f"no scan of the set '{emptied[0]}' is left: {len(removed)} of {patients} patients are "
+            f"taken for others of another set, such as {dataset}/{case} for {reason}; if they only "
+            "look alike, set `split.twins: keep` in the cohort's file"
+        )
+    left = pd.DataFrame([] if keep else removed, columns=Removal._fields)
+    write_text(folder / TWINS, left.to_csv(index=False))
     return separated[COLUMNS]
 
 

@@ -1,6 +1,7 @@
 """The store of prepared scans: one folder a scan and one table, cases.csv.
 
 cases.csv                         one row a scan; written last, so it exists only if all is there
+twins.csv                         patients left out, as their scans are those of others, and whose
 <dataset>/<scan>/image.npy        float32 (z, y, x), normalised, on the cohort's grid
 <dataset>/<scan>/labels.npy       uint8 (z, y, x), class ids on the grid
 <dataset>/<scan>/reference.npz    uint8 (z, y, x), class ids on the scan's own voxels, packed
@@ -38,6 +39,8 @@ from piecemeal.errors import InputError
 if TYPE_CHECKING:  # whoever trains or predicts needs no pandas
     import pandas as pd
 
+
+TWINS = "twins.csv"
 
 # What numpy raises on a file that is missing, cut short or damaged.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -141,6 +144,19 @@ def read_cases(folder: Path) -> pd.DataFrame:
     cases = pd.read_csv(_table_of(folder), dtype=str, keep_default_na=False)
     cases["half"] = pd.to_numeric(cases["half"].replace("", None)).astype("Int64")
     return cases.astype({name: kind for name, kind in numbers.items() if name in cases})
+
+
+def nowhere(cases: pd.DataFrame) -> dict[str, list[str]]:
+    """By data set, the structures that were drawn wherever they are, and are in no scan of it."""
+    found = {}
+    for dataset, rows in cases.groupby("dataset"):
+        declared, present = (
+            {name for cell in rows[column].fillna("") for name in cell.split(";") if name}
+            for column in ("declared", "present")
+        )
+        if absent := sorted(declared - present):
+            found[dataset] = absent
+    return found
 
 
 def names_to_ids(names: str, structures: Sequence[str]) -> list[int]:

@@ -35,6 +35,11 @@ def load(implementation: str, classes: int, options: dict[str, Any] | None = Non
             "file whose name starts with an underscore"
         )
     (method,) = found
+    if inspect.isabstract(method):
+        raise InputError(
+            f"piecemeal/methods/{implementation}.py: {method.__name__} has to define "
+            f"{', '.join(sorted(method.__abstractmethods__))}, as Method in methods/_base.py says"
+        )
     allowed = [p for p in inspect.signature(method).parameters if p != "classes"]
     if unknown := sorted(set(options or {}) - set(allowed)):
         raise InputError(f"method {implementation}: unknown options {unknown}; allowed: {allowed}")

@@ -67,7 +67,10 @@ def check_case(
 
     Its task cannot be told then.
     """
-    advice = "choose an annotation with `known: declared`, in which a scan says nothing of others"
+    advice = (
+        "choose an annotation with `known: declared`, in which a scan says nothing of others, in a "
+        "cohort whose `tasks` name the structures that are learned together"
+    )
     check_one_task(tasks, taught(sets, overlapping), f"{method}: a training case", advice)
 
 

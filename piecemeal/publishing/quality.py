@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from piecemeal.datasets.store import PreparedScan, read_cases
+from piecemeal.datasets.store import TWINS, PreparedScan, nowhere, read_cases
 from piecemeal.provenance import write_text
 from piecemeal.publishing.thumbnails import Colour, outline_colours, projection, thumbnail
 
@@ -68,13 +68,13 @@ def write_page(
         Tile(row, _volumes(row), shown, _unknown(row, asked[row["dataset"], row["task"]]))
         for row, shown in zip(cases.to_dict("records"), pictures, strict=True)
     ]
-    drawn = set(phantoms)
+    drawn, twins = set(phantoms), pd.read_csv(prepared / TWINS, dtype=str)
     sources = [
         Source(
             name,
             title,
             name in drawn,
-            _summary(cases[cases["dataset"] == name]),
+            _summary(cases[cases["dataset"] == name]) | _odd(name, cases, twins),
             [tile for tile in tiles if tile.row["dataset"] == name],
         )
         for name, title in cohort["datasets"].items()
@@ -145,3 +145,13 @@ def _summary(cases: pd.DataFrame) -> dict[str, str]:
         "voxels (mm)": " x ".join(sizes) + " (z, y, x)",
         "labels": ", ".join(_declared(cases)) or "none",
     }
+
+
+def _odd(dataset: str, cases: pd.DataFrame, twins: pd.DataFrame) -> dict[str, str]:
+    """What is to be looked at in a data set, in words; empty where there is nothing."""
+    left = twins[twins["dataset"] == dataset]
+    said = {
+        "in no scan": ", ".join(nowhere(cases).get(dataset, [])),
+        "left out": "; ".join(f"{row.case}, {row.reason}" for row in left.itertuples()),
+    }
+    return {what: text for what, text in said.items() if text}

@@ -84,7 +84,8 @@ def load_cases(prepared: Path, annotated: Path, split: str, classes: int) -> lis
     if not rows:
         raise InputError(
             f"{annotated / 'cases.csv'}: no case of the split '{split}' is left: the annotation "
-            "drops all of them, or none was prepared, as the cohort's log in logs/prepare says; "
+            "drops all of them, or none was prepared or only twins of scans that are tested on, as "
+            "the cohort's log in logs/prepare says; "
             "change the annotation, enlarge the split or repair the scans"
         )
     _allow_open_files()

@@ -75,6 +75,14 @@ def test_a_file_has_one_method(monkeypatch, number):
         methods.load("mine", CLASSES)
 
 
+def test_a_method_that_lacks_something_is_told_what(monkeypatch):
+    module = types.ModuleType("piecemeal.methods.mine")
+    module.Mine = type("Mine", (Method,), {"__module__": module.__name__})
+    monkeypatch.setattr(registry, "load", lambda *_: module)
+    with pytest.raises(InputError, match=r"methods/mine\.py: Mine has to define loss, as Method"):
+        methods.load("mine", CLASSES)
+
+
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)
 def test_unknown_option_is_refused(name):
     with pytest.raises(InputError, match=rf"{name}: unknown options \['no_such_option'\]"):

@@ -1,5 +1,7 @@
 """Which masks win where they overlap, and subjects whose masks are not all there."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -154,3 +156,29 @@ def test_several_missing_masks_are_counted(source, totalseg):
     source["layout_options"] = {"complete": True}
     _, (bad,) = usable_cases("totalseg", source)
     assert "s0001/segmentations/spleen.nii.gz (and 1 more): is missing" in bad.reason
+
+
+def test_an_exclusion_of_nothing_is_refused(source, totalseg):
+    source["exclude"] = {"s01": "broken"}
+    with pytest.raises(InputError) as caught:
+        usable_cases("own", source | {"partial": False})
+    assert str(caught.value) == (
+        "config/datasets/own.yaml, key exclude.s01: matches no patient and no scan in "
+        f"{totalseg}, expected a name like s0000; correct or delete it"
+    )
+
+
+def test_what_a_part_of_a_data_set_lacks_is_told_and_not_left_out(source, totalseg, caplog):
+    source |= {"exclude": {"s0099": "broken", "s0001": "motion"}, "partial": True}
+    with caplog.at_level(logging.INFO):
+        cases, bad = usable_cases("totalseg", source)
+    assert ([case.case for case in cases], bad) == (["s0000", "s0002"], [])
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [
+        (
+            "WARNING",
+            "config/datasets/totalseg.yaml, key exclude.s0099: matches no patient and no scan in "
+            f"{totalseg}, which may be a part of the data set: nothing is left out by it",
+        ),
+        ("INFO", "totalseg/s0001 is left out: motion"),
+    ]

@@ -51,6 +51,17 @@ def test_a_constant_volume_is_refused(how):
         normalise(np.full((2, 3, 3), 7, np.float32), how, FILE)
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (-90, -86), (800, 3000)], ids=["scaled", "narrow", "outside"]
+)
+def test_a_volume_that_is_next_to_constant_in_the_window_is_refused(low, high):
+    image = np.linspace(low, high, 8, dtype=np.float32).reshape(2, 2, 2)
+    how = {"kind": "window", "low": -200, "high": 300, "scale": (0, 1)}
+    said = f"scan: its intensities, {low} to {high}, are next to constant within the window"
+    with pytest.raises(InputError, match=said):
+        normalise(image, how, "scan")
+
+
 def test_a_volume_without_a_voxel_above_is_refused():
     with pytest.raises(InputError, match="no voxel lies above 0"):
         normalise(np.full((2, 3, 3), -5, np.float32), PERCENTILES, FILE)
@@ -58,7 +69,7 @@ def test_a_volume_without_a_voxel_above_is_refused():
 
 @given(st.lists(st.floats(-2000, 3000, width=32), min_size=2, max_size=40))
 def test_a_window_keeps_the_order_and_its_limits(values):
-    hu = np.array(sorted(values), np.float32)
+    hu = np.array([-2000, *sorted(values), 3000], np.float32)
     scaled = normalise(hu, WINDOW, FILE)
     assert (np.diff(scaled) >= 0).all()
     assert scaled.min() >= -1 - 1e-6

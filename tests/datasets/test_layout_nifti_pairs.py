@@ -198,19 +198,3 @@ def test_no_image(tmp_path):
     with pytest.raises(InputError, match=r"no image here, expected imagesTr/\*\.nii\.gz or"):
         layout.find_cases(tmp_path, **AMOS)
     assert layout.example(**AMOS) == "imagesTr/*.nii.gz"
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"case": "amos_\\d{4}"}, "layout_options.case .* with one group"),
-        ({"case": "amos_(\\d{4}"}, "layout_options.case .* expected a regular expression"),
-        ({"labels": ["labelsTr/*.nii.gz"]}, r"layout_options.labels .* with \{case\}"),
-        ({"unlabelled": "drop"}, r"layout_options.unlabelled is 'drop', expected one of"),
-        ({"orphans": "keep"}, "layout_options.orphans is 'keep'"),
-        ({"splits": {"imagesTr": "training"}}, "layout_options.splits.imagesTr is 'training'"),
-    ],
-)
-def test_options_that_make_no_sense(amos, option, message):
-    with pytest.raises(InputError, match=message):
-        layout.find_cases(amos, **(AMOS | option))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from piecemeal.datasets import layouts
@@ -465,14 +466,52 @@ def test_the_same_scan_under_another_name_leaves_the_training_set(store, argumen
     assert train not in set(table.case)
     assert table.query("split == 'test'").case.unique().tolist() == [test]
     assert f"acdc/{train}" in caplog.text
+    left = pd.read_csv(store / "twins.csv")
+    assert left[["dataset", "case"]].to_numpy().tolist() == [["acdc", train]]
+    assert left.reason[0] == f"the same scan as acdc/{test}, which is in the test set"
     arguments["split"]["twins"] = "keep"
     assert train in set(prepare(store, **arguments).case)
+    assert pd.read_csv(store / "twins.csv").empty
+
+
+def test_a_set_that_twins_leave_empty_is_refused(store, arguments, acdc):
+    arguments["split"] |= {"train": 1, "validation": 1, "test": 2}
+    table = prepare(store, **arguments).drop_duplicates("case").set_index("split").case
+    for frame in ("01", "12"):
+        name = f"{{0}}/{{0}}_frame{frame}.nii.gz"
+        shutil.copy(acdc / name.format(table["test"].iloc[0]), acdc / name.format(table["train"]))
+    said = (
+        "no scan of the set 'train' is left: 1 of 4 patients are taken for others of another set, "
+        f"such as acdc/{table['train']} for the same scan as acdc/{table['test'].iloc[0]}, .*; if "
+        "they only look alike, set `split.twins: keep`"
+    )
+    with pytest.raises(InputError, match=said):
+        prepare(store, **arguments)
+    assert not (store / "cases.csv").exists()
+
+
+def test_a_structure_that_no_scan_of_a_data_set_shows_is_told(store, arguments, caplog):
+    labels = [*source(arguments)["labels"], [4, "spleen"]]
+    arguments["sources"]["other"] = source(arguments) | {"labels": labels}
+    arguments["structures"]["spleen"] = ["spleen"]
+    arguments["split"]["twins"] = "keep"
+    prepare(store, **arguments)
+    told = [r.getMessage() for r in caplog.records if "no scan shows" in r.getMessage()]
+    assert told == [
+        "other: no scan shows spleen, though its labels have it; with `known: declared` it counts "
+        "as known to be absent"
+    ]
 
 
 def test_prepare_waits_for_whom_holds_the_folder(store, arguments, waits):
     waits(store, lambda: prepare(store, **arguments))
     assert len(read_cases(store)) == 8
-    assert sorted(path.name for path in store.iterdir()) == ["LOCK", "acdc", "cases.csv"]
+    assert sorted(path.name for path in store.iterdir()) == [
+        "LOCK",
+        "acdc",
+        "cases.csv",
+        "twins.csv",
+    ]
 
 
 def test_workers_of_a_killed_process_let_the_folder_go(store, arguments, monkeypatch):

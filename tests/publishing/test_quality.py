@@ -139,6 +139,25 @@ def test_the_page_shows_every_scan_and_what_is_odd(cohort, tmp_path):
     assert "http" not in text.replace("http-equiv", "")
 
 
+def test_the_page_says_what_is_in_no_scan_and_who_was_left_out(cohort, tmp_path):
+    prepared = tmp_path / "prepared"
+    shutil.copytree(cohort.prepared, prepared)
+    write_page(tmp_path / "page.html", COHORT, prepared, [])
+    before = (tmp_path / "page.html").read_text()
+    assert "in no scan" not in before
+    assert "left out" not in before
+    table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
+    table["declared"] += ";spleen"
+    table.to_csv(prepared / "cases.csv", index=False)
+    twin = "blocks,subject009,the same scan as blocks/subject001"
+    (prepared / "twins.csv").write_text(f"dataset,case,reason\n{twin}\n")
+    write_page(tmp_path / "page.html", COHORT, prepared, [])
+    text = (tmp_path / "page.html").read_text()
+    assert "<dt>in no scan</dt><dd>spleen</dd>" in text
+    said = "subject009, the same scan as blocks/subject001"
+    assert f"<dt>left out</dt><dd>{said}</dd>" in text
+
+
 def test_real_data_are_not_called_phantoms(cohort, tmp_path):
     write_page(tmp_path / "page.html", COHORT, cohort.prepared, [])
     assert "phantoms" not in (tmp_path / "page.html").read_text()

@@ -48,9 +48,7 @@ def job(cohort, settings, planned, tmp_path_factory):
         return SimpleNamespace(
             rule="train",
             threads=1,
-            input=SimpleNamespace(
-                prepared=str(cohort.prepared / "cases.csv"), annotated=str(annotated / "cases.csv")
-            ),
+            input=SimpleNamespace(),
             output=SimpleNamespace(
                 weights=str(root / "weights.pt"),
                 last=str(root / "last.pt"),
@@ -60,6 +58,8 @@ def job(cohort, settings, planned, tmp_path_factory):
             params=SimpleNamespace(
                 asked=planned(root, "runs", settings(briefly, **of_run)),
                 checkpoints=str(root / "checkpoints"),
+                folders={"prepared": str(cohort.prepared), "annotated": str(annotated)},
+                starts_from=[],
             ),
             log=[str(root / "train.log")],
         )
@@ -223,10 +223,11 @@ def test_a_start_that_waits_for_another_can_be_stopped(job, start):
     assert exit_code(first) == 0
 
 
-def test_a_mistake_of_the_user_ends_in_one_message(job, start, cohort):
+def test_a_mistake_of_the_user_ends_in_one_message(job, start, tmp_path):
+    (tmp_path / "cases.csv").write_text("dataset,scan,split\n")
     wrong = job("wrong")
-    wrong.input.annotated = str(cohort.prepared.parent / "nothing" / "cases.csv")
+    wrong.params.folders["annotated"] = str(tmp_path)
     assert exit_code(start(wrong)) == 1
     log = Path(wrong.log[0]).read_text()
-    assert "is missing" in log
+    assert "no case of the split 'train' is left" in log
     assert "Traceback" not in log

@@ -172,6 +172,26 @@ def test_a_job_of_a_cluster_imports_nothing_that_makes_plans(finished_copy, tmp_
     assert weights.exists()
 
 
+@pytest.mark.parametrize(
+    ("missing", "rules"),
+    [
+        ("runs/cardiac/half_merged/slac/*/weights.pt", {"train"}),
+        ("runs/cardiac/half_merged/slac/*/scores.csv", {"score"}),
+        ("figures/kemnitz2018_figure2.svg", {"figure"}),
+        ("quality/cardiac.html", {"quality"}),
+    ],
+)
+def test_what_is_missing_is_made_though_its_data_are_made_anew(finished_copy, missing, rules):
+    """Of jobs with ancient inputs, Snakemake would pass over it and call that a success."""
+    (found,) = finished_copy.folder.glob(f"results/smoke/{missing}")
+    found.unlink()
+    target = str(found.relative_to(finished_copy.folder))
+    for forced in (("fetch",), ("fetch", "prepare")):
+        _, output = finished_copy.snakemake("-n", "--forcerun", *forced, "--", target)
+        planned = set(re.findall(r"^(?:local)?rule (\w+):", output, re.M))
+        assert {*forced} | rules <= planned
+
+
 def test_a_training_that_is_forced_is_scored_again(finished_copy):
     (found,) = finished_copy.folder.glob("results/smoke/runs/cardiac/half_merged/slac/*/scores.csv")
     scores = str(found.relative_to(finished_copy.folder))

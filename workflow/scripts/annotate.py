@@ -10,7 +10,7 @@ def main(job) -> None:
     settings = settings_of(job)
     annotate(
         Path(job.output.cases).parent,
-        Path(job.input.cases).parent,
+        Path(job.params.prepared),
         settings["structures"],
         dict(enumerate(settings["halves"], start=1)),
         settings["known"],

@@ -11,7 +11,7 @@ from piecemeal.provenance import write_text
 
 def main(job) -> None:
     settings = settings_of(job)
-    folders = [Path(manifest).parent for manifest in job.input.manifests]
+    folders = list(map(Path, job.params.raw))
     sources = {
         name: {**dataset, "root": dataset_root(folder)}
         for (name, dataset), folder in zip(settings["datasets"].items(), folders, strict=True)

@@ -8,7 +8,7 @@ from piecemeal.publishing.quality import write_page
 
 
 def main(job) -> None:
-    prepared = Path(job.input.cases).parent
+    prepared = Path(job.params.prepared)
     sources = json.loads((prepared / "sources.json").read_text())
     phantoms = [name for name, source in sources.items() if source["phantom"]]
     given = job.params.given

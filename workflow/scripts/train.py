@@ -21,7 +21,7 @@ def main(job) -> None:
         "last": job.output.last,
         "history": job.output.history,
         "record": job.output.record,
-        "starts_from": next(iter(getattr(job.input, "starts_from", [])), None),
+        "starts_from": next(iter(job.params.starts_from), None),
         "threads": max(1, job.threads // processes),
     }
     path = checkpoints / "job.json"

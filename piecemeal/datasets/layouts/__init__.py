@@ -7,7 +7,9 @@ A layout has
 - `find_cases(root, bad=None, **options) -> list[CaseFiles]`, sorted by case and phase, which opens
   no volume. A caller that passes a list as `bad` gets the cases whose files do not add up in it
   and the rest returned; without one they raise InputError. `options` are `layout_options` of the
-  data set's file in config/datasets;
+  data set's file in config/datasets, which are checked against the annotations of this signature
+  when a plan is made, without an import: types are built-in ones, as YAML reads them, and those
+  of `piecemeal.layout_types`;
 - `read(case, labels) -> Scan`, with `labels` as in the data set's file. Labels in the Scan are
   those of `scans.label_table(labels)`;
 - where a structure without a mask counts as absent, `check_masks(cases, labels, **options) ->

@@ -14,19 +14,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from piecemeal.datasets.members import Member, Tree
 from piecemeal.datasets.reading.nifti import read_nifti_pair
 from piecemeal.datasets.scans import BadCase, CaseFiles, File, Labels, Scan, found_or_raise
 from piecemeal.errors import InputError
+from piecemeal.layout_types import FIELDS, CaseExpression, ImagePatterns, LabelPattern, Split
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test")
-
 _GLOB = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
 _TOKENS = re.compile(r"(\{case\}|\{number\}|\*\*/|\*|\?)")
-_FIELDS = ("case", "number")
 _Key = tuple[str, ...]
 
 
@@ -49,12 +48,12 @@ def find_cases(
     root: Path,
     bad: list[BadCase] | None = None,
     *,
-    images: list[str],
-    labels: list[str],
-    case: str,
-    unlabelled: str = "bad",
-    splits: Mapping[str, str] | None = None,
-    orphans: str = "ignore",
+    images: ImagePatterns,
+    labels: list[LabelPattern],
+    case: CaseExpression,
+    unlabelled: Literal["bad", "skip", "keep"] = "bad",
+    splits: Mapping[str, Split] | None = None,
+    orphans: Literal["ignore", "bad"] = "ignore",
 ) -> list[CaseFiles]:
     r"""One scan a case, sorted; no volume is read.
 
@@ -67,10 +66,10 @@ def find_cases(
     the publisher's split. orphans: whether labels without an image are passed over ("ignore") or a
     bad case ("bad").
 
-    Raises InputError if there is no image, or an option makes no sense. Cases with a file missing,
-    two images or two files of labels go to `bad`, or raise InputError naming the files.
+    Raises InputError if there is no image. Cases with a file missing, two images or two files of
+    labels go to `bad`, or raise InputError naming the files.
     """
-    expression = _expression(case, labels, unlabelled, splits or {}, orphans)
+    expression = re.compile(case)
     tree = Tree(root)
     found = _images(tree, images, expression)
     if not found:
@@ -115,7 +114,7 @@ class _Drawn:
         self._found: list[tuple[tuple[str, ...], dict[_Key, list[File]]]] = []
         self._used: set[File] = set()
         for pattern in patterns:
-            fields = tuple(field for field in _FIELDS if f"{{{field}}}" in pattern)
+            fields = tuple(field for field in FIELDS if f"{{{field}}}" in pattern)
             expression = re.compile(_translated(pattern, case))
             by_key = defaultdict(list)
             for file in tree.glob(re.sub(r"\{(case|number)\}", "*", pattern)):
@@ -143,36 +142,6 @@ class _Drawn:
             if file not in self._used
         }
         return sorted((name, file) for file, name in left.items())
-
-
-def _expression(
-    case: str, labels: list[str], unlabelled: str, splits: Mapping[str, str], orphans: str
-) -> re.Pattern:
-    """`case` compiled. Raises InputError if an option makes no sense."""
-    choices = [
-        ("unlabelled", unlabelled, ("bad", "skip", "keep")),
-        ("orphans", orphans, ("ignore", "bad")),
-    ]
-    choices += [(f"splits.{part}", split, SPLITS) for part, split in splits.items()]
-    for name, value, allowed in choices:
-        if value not in allowed:
-            raise _wrong(name, value, f"one of {list(allowed)}")
-    for pattern in labels:
-        if not any(f"{{{field}}}" in pattern for field in _FIELDS):
-            raise _wrong("labels", pattern, "a pattern with {case} or {number}")
-    try:
-        expression = re.compile(case)
-    except re.error as error:
-        raise _wrong("case", case, f"a regular expression ({error})") from None
-    if expression.groups != 1:
-        raise _wrong("case", case, "a regular expression with one group")
-    return expression
-
-
-def _wrong(name: str, value: object, expected: str) -> InputError:
-    return InputError(
-        f"layout_options.{name} is {value!r}, expected {expected}; correct it in config/datasets"
-    )
 
 
 def _images(tree: Tree, patterns: Iterable[str], case: re.Pattern) -> dict[str, list[_Image]]:
