@@ -157,7 +157,8 @@ def usable_cases(dataset: str, source: dict) -> tuple[list[CaseFiles], list[BadC
             f"in {source['root']}"
         )
         if not source.get("partial"):
-            raise InputError(f"{nothing}, expected a name like {min(names)}; correct or delete it")
+            like = f"a name like {min(names)}" if names else "some scan to be there"
+            raise InputError(f"{nothing}, expected {like}; correct or delete it")
         log.warning("%s, which may be a part of the data set: nothing is left out by it", nothing)
     return tuple(
         [one for one in group if not {one.case, one.scan} & exclude.keys()]

@@ -36,9 +36,8 @@ def labelled(scan: Scan, case: CaseFiles, settings: dict[str, Any]) -> Labelled 
     labels = dict(settings["labels"])
     where = case.labels or case.image
     # A field of view may show none of the structures that have a mask each.
-    ids, structures = map_labels(
-        scan.labels, label_table(labels), where, may_be_empty=bool(case.masks)
-    )
+    may_be_empty = bool(case.masks) or case.may_be_empty
+    ids, structures = map_labels(scan.labels, label_table(labels), where, may_be_empty=may_be_empty)
     numbers = {name: i for i, name in enumerate(structures, start=1)}
     notes = _split_sides(ids, numbers, scan.image, settings["sides"])
     if settings["orientation"] == "canonical":

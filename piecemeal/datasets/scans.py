@@ -28,7 +28,8 @@ class CaseFiles:
     structure. slices: further files of the image (a DICOM series). described_by: files the reader
     took facts from (an Info.cfg, for instance). declared: keys of the data set's `labels` that the
     annotator of this patient drew where they were present; None: all of them. split: the
-    publisher's own ("train", "validation", "test"), or "".
+    publisher's own ("train", "validation", "test"), or "". may_be_empty: whether a file of labels
+    may have none of them, as a scan does that shows no such structure.
     """
 
     case: str
@@ -41,6 +42,7 @@ class CaseFiles:
     slices: tuple[File, ...] = ()
     declared: tuple[int | str, ...] | None = None
     split: str = ""
+    may_be_empty: bool = False
 
     @property
     def scan(self) -> str:
@@ -141,7 +143,8 @@ def map_labels(
     if not may_be_empty and all(names[value] == "background" for value in values):
         raise InputError(
             f"{where}: no voxel is labelled, expected some of {sorted(set(names) - {0})}; "
-            "copy the file again or leave the scan out"
+            "copy the file again or leave the scan out; if the scan truly shows none of it, "
+            "`layout_options.empty: keep` of the layout nifti_pairs says so"
         )
     structures = [name for name in dict.fromkeys(table.values()) if name != "background"]
     id_of = {"background": 0} | {name: i for i, name in enumerate(structures, start=1)}

@@ -133,6 +133,12 @@ def test_images_without_labels_may_be_cases(amos):
     assert layout.read(case, {1: "liver"}).labels is None
 
 
+@pytest.mark.parametrize(("empty", "kept"), [("bad", False), ("keep", True)])
+def test_scans_that_show_nothing_may_be_cases(amos, empty, kept):
+    cases = layout.find_cases(amos, **AMOS, empty=empty)
+    assert {case.may_be_empty for case in cases} == {kept}
+
+
 def test_the_folder_tells_the_split(amos):
     splits = {"imagesTr": "train", "imagesVa": "validation"}
     cases = layout.find_cases(amos, **KEEP, splits=splits)

@@ -268,6 +268,23 @@ def test_one_bad_scan_stops_only_itself(store, arguments, acdc, volumes, spoil, 
     assert modification_times(store / "acdc") == before
 
 
+def test_a_scan_that_shows_nothing_is_known_to_where_its_layout_says_so(
+    store, arguments, acdc, volumes, monkeypatch
+):
+    spoil_empty(acdc, volumes)
+    layout = layouts.load("acdc")
+    real = layout.find_cases
+
+    def find_cases(*given, **options):
+        return [replace(case, may_be_empty=True) for case in real(*given, **options)]
+
+    monkeypatch.setattr(layout, "find_cases", find_cases)
+    table = prepare(store, **arguments)
+    (row,) = table[table.present == ""].itertuples()
+    assert row.declared == "right ventricle;myocardium;left ventricle"
+    assert not PreparedScan(store / "acdc" / row.scan).reference.any()
+
+
 def test_every_bad_scan_is_listed(store, arguments, acdc, volumes):
     spoil_truncated(acdc, volumes)
     (acdc / "patient001" / "Info.cfg").write_text("ES: 12\n")

@@ -54,6 +54,7 @@ def find_cases(
     unlabelled: Literal["bad", "skip", "keep"] = "bad",
     splits: Mapping[str, Split] | None = None,
     orphans: Literal["ignore", "bad"] = "ignore",
+    empty: Literal["bad", "keep"] = "bad",
 ) -> list[CaseFiles]:
     r"""One scan a case, sorted; no volume is read.
 
@@ -64,7 +65,8 @@ def find_cases(
     unlabelled: whether an image without labels is a bad case ("bad"), passed over ("skip", where
     the publisher left some unlabelled) or a case ("keep"). splits: folder in the image's path ->
     the publisher's split. orphans: whether labels without an image are passed over ("ignore") or a
-    bad case ("bad").
+    bad case ("bad"). empty: whether labels of which no voxel is drawn are a bad case ("bad"), as
+    they are if the wrong file was exported, or say that none of it is in the scan ("keep").
 
     Raises InputError if there is no image. Cases with a file missing, two images or two files of
     labels go to `bad`, or raise InputError naming the files.
@@ -86,7 +88,10 @@ def find_cases(
             found_bad.append(BadCase(name, name, reason))
         elif files or unlabelled == "keep":
             split = _split(image.path, splits or {})
-            cases.append(CaseFiles(name, "", image.file, files[0] if files else None, split=split))
+            drawn_on, nothing = files[0] if files else None, empty == "keep"
+            cases.append(
+                CaseFiles(name, "", image.file, drawn_on, split=split, may_be_empty=nothing)
+            )
         elif unlabelled == "bad":
             found_bad.append(BadCase(name, name, _without_labels(image, labels)))
         else:
