@@ -44,8 +44,8 @@ def test_a_misspelt_key_is_named_with_the_right_one():
     options = {("image" if key == "images" else key): value for key, value in PAIRS.items()}
     assert refusal("nifti_pairs", options) == [
         "key 'layout_options.images': Field required",
-        "key 'layout_options.image': unknown key (did you mean 'images'?); allowed: case, empty, images, "
-        "labels, orphans, splits, unlabelled",
+        "key 'layout_options.image': unknown key (did you mean 'images'?); allowed: case, empty, "
+        "images, labels, orphans, splits, unlabelled",
     ]
 
 
