@@ -89,6 +89,8 @@ def check_inputs(logits: Tensor, codes: Tensor, sets: Tensor) -> None:
         )
     if codes.device.type != "cpu" or not codes.numel():
         return
+    if codes.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        codes = codes.long()  # torch compares these not at all
     lowest, highest = (int(extreme) for extreme in codes.aminmax())
     if lowest < 0 or highest >= sets.shape[1]:
         raise InputError(

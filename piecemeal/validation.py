@@ -22,16 +22,21 @@ SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class UniqueKeys(SAFE_LOADER):
     """Refuses a key that a mapping has twice, of which YAML would silently take the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """As of the base class."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key '{key.value}' is there twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-        return super().construct_mapping(node, deep)
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self._checked: set[int] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """As of the base class, which then replaces merge keys (`<<`) by what they stand for."""
+        if id(node) not in self._checked:
+            self._checked.add(id(node))
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for key in keys:
+                if sum(key.value == other.value for other in keys) > 1:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key '{key.value}' is there twice", problem_mark=key.start_mark
+                    )
+        super().flatten_mapping(node)
 
 
 class Strict(BaseModel):

@@ -26,4 +26,6 @@ rule data:
             f"{folder}/cases.csv" for folder in data_folders(planner().main.scale)
         ],
         lambda wc: licence_tables(planner().main.scale),
+        # Also those that nothing has to be prepared from.
+        lambda wc: list(raw_manifests(planner().main.scale).values()),
     localrule: True

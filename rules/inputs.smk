@@ -4,6 +4,8 @@ import functools
 
 from piecemeal.run_files import Again, RunFiles
 
+DATA = ("fetch", "prepare")  # rules on whose outputs all others work
+
 
 @functools.cache
 def again():
@@ -15,42 +17,48 @@ def again():
     return Again.of([*given.forcerun, *targets], given.forceall)
 
 
-def to_make(rule, outputs, paths):
-    """`paths` as inputs of a job of `rule` as long as its `outputs` are to be made; then none.
+def to_make(rule, needed, paths):
+    """`paths` as inputs of a job of `rule` as long as any of `needed` is to be made; then none.
 
-    The hash in its path vouches for what is there, and its inputs may have come from elsewhere, with
-    any age, or be gone. They are not `ancient` instead: of a job whose inputs are, Snakemake does not
-    mind that outputs are missing, or forced, where a job further up is run in the same start; it
-    passes over it and calls that a success.
+    needed: its outputs, and what else it cannot do without where no hash vouches for these. What is
+    there may have inputs from elsewhere, with any age, or that are gone. They are not `ancient`
+    instead: of a job whose inputs are, Snakemake does not mind that outputs are missing, or forced,
+    where a job further up is run in the same start; it passes over it and calls that a success. For
+    the same reason data that are forced are passed on.
     """
-    done = all(Path(path).exists() for path in outputs)
-    return paths if not done or again().includes(rule, outputs) else []
+    done = all(Path(path).exists() for path in needed)
+    forced = (again().includes(name, [*needed, *paths]) for name in (*DATA, rule))
+    return paths if not done or any(forced) else []
 
 
-def made_of(datasets, scale, rule, output, path):
-    """`path` as an input of `output`: see `to_make`, but that of a user's own folder always is one.
+def of_own_folder(scale, dataset):
+    """Whether data are in a folder of the user's: what is in it is in no hash, so its age counts."""
+    return "path" in unit("raw", dataset, scale).settings
 
-    What is in such a folder is in no hash, so that its age counts.
-    """
-    own = any("path" in unit("raw", name, scale).settings for name in datasets)
-    return path if own else to_make(rule, [output], path)
+
+def made_of_cases(wildcards, rule, needed):
+    """The prepared cases of a cohort as an input: always of own folders, else see `to_make`."""
+    cases = [f"{prepared_folder(wildcards.scale, wildcards.cohort)}/cases.csv"]
+    own = any(of_own_folder(wildcards.scale, name) for name in datasets_of(wildcards))
+    return cases if own else to_make(rule, needed, cases)
 
 
 def manifests_to_prepare(wildcards):
-    output = f"{prepared_folder(wildcards.scale, wildcards.cohort)}/cases.csv"
-    found = [
-        made_of([name], wildcards.scale, "prepare", output, f"{folder}/manifest.json")
-        for name, folder in zip(datasets_of(wildcards), raw_folders(wildcards))
-    ]
-    return [manifest for manifest in found if manifest]
+    """Those of a user's own folders, beside which the others have to be there as well."""
+    names, scale = datasets_of(wildcards), wildcards.scale
+    manifests = {name: f"{raw_folder(scale, name)}/manifest.json" for name in names}
+    output = f"{prepared_folder(scale, wildcards.cohort)}/cases.csv"
+    asked = to_make("prepare", [output], list(manifests.values()))
+    own = {name for name in names if of_own_folder(scale, name)}
+    if asked or not own:
+        return asked
+    return [path if name in own else ancient(path) for name, path in manifests.items()]
 
 
 def cases_to_annotate(wildcards):
     key = f"{wildcards.cohort}/{wildcards.annotation}"
     output = f"{annotated_folder(wildcards.scale, key)}/cases.csv"
-    cases = f"{prepared_folder(wildcards.scale, wildcards.cohort)}/cases.csv"
-    of = datasets_of(wildcards), wildcards.scale
-    return made_of(*of, "annotate", output, cases)
+    return made_of_cases(wildcards, "annotate", [output])
 
 
 def files_of_run(wildcards):
@@ -82,13 +90,12 @@ def weights_to_score(wildcards, name):
 
 def cases_of_page(wildcards):
     """The cases of a quality page, which follows the user's own data as they change."""
-    output = f"results/{wildcards.scale}/quality/{wildcards.cohort}.html"
+    page = f"results/{wildcards.scale}/quality/{wildcards.cohort}.html"
     cases = f"{prepared_folder(wildcards.scale, wildcards.cohort)}/cases.csv"
-    of = datasets_of(wildcards), wildcards.scale
-    return made_of(*of, "quality", output, cases)
+    return made_of_cases(wildcards, "quality", [page, cases])
 
 
 def cases_of_figure(wildcards):
     place = f"results/{wildcards.scale}/figures/{wildcards.paper}_{wildcards.figure}"
     cases = [f"{folder}/cases.csv" for folder in cohorts_of(wildcards).values()]
-    return to_make("figure", [f"{place}.png", f"{place}.svg"], cases)
+    return to_make("figure", [f"{place}.png", f"{place}.svg", *cases], cases)

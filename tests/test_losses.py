@@ -614,6 +614,15 @@ def test_other_types_are_refused(loss, logits, codes):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_codes_may_be_unsigned(loss):
+    logits, codes = torch.randn(1, 3, 4), torch.tensor([[0, 1, 1, 2]])
+    arguments = table([0], [1, 2], [2], classes=3)
+    expected = loss(logits, codes, arguments)
+    for kind in (torch.uint16, torch.uint32, torch.uint64):
+        torch.testing.assert_close(loss(logits, codes.to(kind), arguments), expected)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_sets_may_be_any_numbers(loss):
     """Not 0 is true, as in numpy."""
     logits, codes = torch.randn(1, 3, 4), torch.tensor([[0, 1, 1, 2]])

@@ -8,7 +8,8 @@ import numpy as np
 from piecemeal.datasets.scans import File
 from piecemeal.errors import InputError
 
-# Of a window; a CT scaled to 0..1 shows less of any, one in HU all of it, from air to bone.
+# Of a window. A CT scaled to 0..1 shows less of any that is wider than 100 HU; one in HU shows all
+# of it, from air to bone.
 LEAST_SEEN = 0.01
 
 

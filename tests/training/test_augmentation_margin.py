@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from piecemeal.augmentation_specs import AugmentationConfig
+from piecemeal.errors import InputError
 from piecemeal.training.augmentation import Augmentation
 from piecemeal.training.data import WHOLE, Batch
 from piecemeal.training.window import Window
@@ -60,6 +61,19 @@ def test_by_hand(operations, expected):
 def test_windows_of_any_proportions():
     # A quarter turn: each axis reaches as far as the other does.
     assert augmentation((4, 8, 12), rotation=rotation(90, 90)).margin == (0, 2, 0)
+
+
+def test_elongated_windows_reach_farthest_between_the_angles_looked_at():
+    # sqrt(2.5^2 + 45^2) = 45.07 along z, at an angle of 3.2 degrees from a quarter turn.
+    made = augmentation((5, 30, 90), views=(1,), rotation=rotation(-180, 180))
+    assert made.margin == (43, 0, 1)
+
+
+def test_quarter_turns_ask_for_a_square_window_not_for_what_is_read():
+    made = augmentation((2, 4, 6), rot90={"probability": 1}, rotation=rotation(90, 90))
+    assert made.margin == (0, 1, 0)
+    with pytest.raises(InputError, match="plane has 4 x 6 voxels, expected a square"):
+        made(patches(np.ones((1, 2, 6, 6)), [WHOLE]), 0, range(1), 1)
 
 
 def test_slices_have_none():

@@ -172,24 +172,43 @@ def test_a_job_of_a_cluster_imports_nothing_that_makes_plans(finished_copy, tmp_
     assert weights.exists()
 
 
-@pytest.mark.parametrize(
-    ("missing", "rules"),
-    [
-        ("runs/cardiac/half_merged/slac/*/weights.pt", {"train"}),
-        ("runs/cardiac/half_merged/slac/*/scores.csv", {"score"}),
-        ("figures/kemnitz2018_figure2.svg", {"figure"}),
-        ("quality/cardiac.html", {"quality"}),
-    ],
-)
-def test_what_is_missing_is_made_though_its_data_are_made_anew(finished_copy, missing, rules):
+FINISHED = {
+    "runs/cardiac/half_merged/slac/*/weights.pt": {"annotate", "train"},
+    "runs/cardiac/half_merged/slac/*/scores.csv": {"score"},
+    "figures/kemnitz2018_figure2.svg": {"figure"},
+    "quality/cardiac.html": {"quality"},
+}
+
+
+def jobs_for(project, *arguments: str) -> set[str]:
+    """Rules of the jobs that a start with these arguments would run."""
+    _, output = project.snakemake("-n", *arguments)
+    return set(re.findall(r"^(?:local)?rule (\w+):", output, re.M))
+
+
+@pytest.mark.parametrize(("target", "rules"), FINISHED.items())
+@pytest.mark.parametrize("forced", [("fetch",), ("prepare",)])
+def test_what_is_missing_is_made_though_its_data_are_made_anew(
+    finished_copy, target, rules, forced
+):
     """Of jobs with ancient inputs, Snakemake would pass over it and call that a success."""
-    (found,) = finished_copy.folder.glob(f"results/smoke/{missing}")
+    (found,) = finished_copy.folder.glob(f"results/smoke/{target}")
     found.unlink()
-    target = str(found.relative_to(finished_copy.folder))
-    for forced in (("fetch",), ("fetch", "prepare")):
-        _, output = finished_copy.snakemake("-n", "--forcerun", *forced, "--", target)
-        planned = set(re.findall(r"^(?:local)?rule (\w+):", output, re.M))
-        assert {*forced} | rules <= planned
+    path = str(found.relative_to(finished_copy.folder))
+    planned = jobs_for(finished_copy, "--forcerun", *forced, "--", path)
+    assert {*forced, "prepare"} | rules <= planned
+
+
+def test_forced_data_are_made_and_looked_at_again_and_no_run_is_trained(finished_copy):
+    planned = jobs_for(finished_copy, "--forcerun", "fetch")
+    assert {"fetch", "prepare", "annotate", "quality"} <= planned
+    assert not {"train", "score"} & planned
+
+
+def test_a_page_of_changed_data_waits_for_them(finished_copy):
+    finished_copy.edit("config/cohorts/cardiac.yaml", "kind: zscore", "kind: percentiles")
+    planned = jobs_for(finished_copy, "--", "results/smoke/quality/cardiac.html")
+    assert planned == {"prepare", "quality"}
 
 
 def test_a_training_that_is_forced_is_scored_again(finished_copy):

@@ -58,7 +58,9 @@ class Augmentation:
         """
         if not self.settings:
             return batch
-        space = tuple(batch.codes.shape[1:])
+        beyond = self.margin[-(batch.codes.ndim - 1) :]
+        read = batch.codes.shape[1:]
+        space = tuple(size - 2 * more for size, more in zip(read, beyond, strict=True))
         views = batch.views.numpy(force=True).copy()
         self._check(space, batch.sets.shape[1], views)
         images, codes, sets = batch.images.clone(), batch.codes.clone(), batch.sets
@@ -75,13 +77,12 @@ class Augmentation:
         draws = Draws(self.seed, step, size, of_sample, needed)
         if spatial.resamples(self.settings):
             sets = torch.cat([sets, torch.zeros_like(sets[:, :1])], dim=1)
-        beyond = self.margin[-len(space) :]
         images, codes = spatial.transform(
             images, codes, views, sets.shape[1] - 1, self.settings, draws, beyond
         )
         intensity.transform(images, self.settings, draws)
         if chosen is not None:
-            boxes = cutmix.draw_boxes(mixed, self.settings["cutmix"]["alpha"], codes.shape[1:])
+            boxes = cutmix.draw_boxes(mixed, self.settings["cutmix"]["alpha"], space)
             sets = cutmix.paste(images, codes, sets, sources, boxes, hits)
         n = len(rows)
         views, shown = torch.from_numpy(views[:n]), batch.shown[:n]

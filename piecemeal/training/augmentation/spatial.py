@@ -23,7 +23,7 @@ from torch import Tensor
 from piecemeal.training.augmentation.draws import Draw, Draws, change, on_device
 
 AXES = {"z": -3, "y": -2, "x": -1}
-ANGLES = 25  # of a range are looked at for the margin; of -180 to 180 the diagonals are among them
+ANGLES = 25  # of a range are looked at for the margin, and those at which a plane reaches farthest
 
 
 def margin(
@@ -54,7 +54,7 @@ def _reach(settings: dict[str, Any], view: int, half: np.ndarray) -> np.ndarray:
         for axis in range(3):
             limits = options["degrees"] if axis == across else options["tilt_degrees"]
             if limits and (axis == across or view < 0):
-                angles[axis] = [0.0, *np.linspace(*limits, ANGLES)]
+                angles[axis] = _angles(*limits, *np.delete(half, axis))
     if options := settings.get("scaling"):
         scales[:] = min(options["factor"][0], 1.0)
         if view >= 0 or not options["through_plane"]:
@@ -105,6 +105,13 @@ def _without_margin(samples: Tensor, beyond: Sequence[int]) -> Tensor:
 def resamples(settings: dict[str, Any]) -> bool:
     """Whether parts of a window may come from outside it."""
     return "rotation" in settings or "scaling" in settings
+
+
+def _angles(low: float, high: float, one: float, other: float) -> list[float]:
+    """Degrees of a range to look at, of a plane with these halves of its sides; 0 is no turn."""
+    farthest = np.rad2deg(np.arctan2([one, other, one, other], [other, one, -other, -one]))
+    within = [angle for angle in (*farthest, *-farthest) if low <= angle <= high]
+    return [0.0, *np.linspace(low, high, ANGLES), *within]
 
 
 def _flip(images: Tensor, codes: Tensor, options: dict[str, float], draw: Draw) -> None:
