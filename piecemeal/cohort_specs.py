@@ -33,6 +33,11 @@ class ScoringConfig(Strict):
         description="structures with no more reference voxels than this in a scan are not scored "
         "there (Chen et al. 2024, released code: 50); null: all that the data set declares are",
     )
+    resampled: Literal["probabilities", "labels"] = Field(
+        "probabilities",
+        description="what is brought from the grid to the voxels of a scan: probabilities, "
+        "linearly, of which the largest wins there; or labels, each from the nearest voxel",
+    )
 
 
 class ZScore(Strict):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from piecemeal.claim_specs import Claim, ClaimsFile
 from piecemeal.errors import InputError
@@ -63,12 +63,20 @@ class PaperRun(Strict):
     starts_from: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="arm of the same cohort with whose weights the run starts"
     )
-    length: Annotated[float, BeforeValidator(_one_if_empty), Field(gt=0)] = Field(
-        1.0, description="how many times as long as other arms it trains"
+    length: Annotated[float, BeforeValidator(_one_if_empty), Field(ge=0)] = Field(
+        1.0,
+        description="how many times as long as other arms it trains; 0: not at all, the weights "
+        "that it starts from predict in another way",
     )
     recipe: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="entry of recipes.yaml in place of settings of the method's file"
     )
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> PaperRun:
+        if not self.length and self.starts_from is None:
+            raise ValueError("length is 0: name the arm whose weights it has in `starts_from`")
+        return self
 
 
 class PaperFolder(NamedTuple):

@@ -188,6 +188,9 @@ class Planner(DataPlanner):
             # How often it is saved decides how much a kill costs, not the result.
             "training": {k: v for k, v in training.items() if k != "checkpoint_seconds"},
         }
+        inference = method.inference.model_dump() | ({} if change.mirrors else {"flips": []})
+        if not training["steps"]:
+            decides["inference"] = inference  # all that sets it apart from others of these weights
         more = {"scale": plan.scale, "training": training}
         if parent:
             more["starts_from_run"] = before[arm.cohort, arm.starts_from, seed]
@@ -196,13 +199,19 @@ class Planner(DataPlanner):
         plan.runs[key] = run
         of_score = {k: v for k, v in decides.items() if k != "training"} | {
             "run": run.hash,
-            "inference": method.inference.model_dump() | ({} if change.mirrors else {"flips": []}),
+            "inference": inference,
             "largest_component": cohort.scoring.largest_component,
             "slices": cohort.scoring.slices,
             "least_voxels": cohort.scoring.least_voxels,
+            "resampled": cohort.scoring.resampled,
             "last_weights": change.last_weights and network is not None,
         }
-        plan.scores[key] = self._unit(of_score, *plugins, "workflow.scripts.score")
+        score = self._unit(of_score, *plugins, "workflow.scripts.score")
+        if plan.scores.setdefault(key, score).hash != score.hash:
+            raise InputError(
+                "it is trained exactly as another arm, which predicts in another way, so that both "
+                "have one run; let it start from that arm (`starts_from`) with `length` 0"
+            )
         return key
 
     def _parent(self, plan: Plan, arm: PaperRun, seed: int, before: Chain) -> Unit | None:

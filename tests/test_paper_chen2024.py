@@ -93,7 +93,7 @@ def test_columns_are_what_the_cohort_has(tables, cohort):
     columns = [column for half in halves for column in half.columns]
     named = {name for column in columns for name in column.members}
     assert named == set(cohort.structures)
-    assert cohort.scoring.least_voxels == 50
+    assert (cohort.scoring.least_voxels, cohort.scoring.resampled) == (50, "labels")
     assert {half.cohort for half in halves} == {"abdominal"}
 
 

@@ -180,7 +180,8 @@ def test_a_run_may_start_from_another_and_have_its_own_length(tmp_path):
         ("one\tc\ta\tm\tone\t", r"line 2: arm 'one' starts from 'one'"),
         ("one\tc\ta\tm\ttwo\t\ntwo\tc\ta\tm\tone\t", r"line 2: arm 'one' starts from 'two'"),
         ("one\td\ta\tm\t\t\ntwo\tc\ta\tm\tone\t", r"line 3: .*no arm on cohort 'c' further up"),
-        ("one\tc\ta\tm\t\t0", r"line 2: key 'length'"),
+        ("one\tc\ta\tm\t\t0", r"line 2: .*name the arm whose weights it has in `starts_from`"),
+        ("one\tc\ta\tm\t\t-1", r"line 2: key 'length'"),
         ("one\tc\ta\tm\t\tlong", r"line 2: key 'length'"),
     ],
 )

@@ -258,6 +258,12 @@ class TestAChainOfRuns:
             (place.root / f"config/papers/kemnitz2018/{file}.yaml").write_text(empty)
 
     @staticmethod
+    def recipes(place, **inference):
+        recipes = {name: {"inference": how} for name, how in inference.items()}
+        path = place.root / "config/papers/kemnitz2018/recipes.yaml"
+        path.write_text(json.dumps({"recipes": recipes}))
+
+    @staticmethod
     def by_arm(plan: Plan, seed: int = 0) -> dict[str, Unit]:
         entries = plan.papers["kemnitz2018"]
         return {e["arm"]: plan.runs[e["run"]] for e in entries if f"/seed{seed}-" in e["run"]}
@@ -286,6 +292,26 @@ class TestAChainOfRuns:
         self.write(place, [*chain[:2], (*chain[2][:-1], "0.4"), chain[3]])
         after = self.by_arm(place.plan())
         assert {arm for arm in before if before[arm].hash != after[arm].hash} == {"new", "all"}
+
+    def test_may_end_with_weights_that_predict_in_another_way(self, place, chain):
+        self.recipes(place, y={"flips": [[1]]}, x={"flips": [[2]]})
+        header, first, *_ = chain
+        header, first = (*header, "recipe"), (*first, "")
+        zero = ("anatomy", "first_tasks", "label_sharing", "first", "0")
+        self.write(place, [header, first, ("along y", *zero, "y"), ("along x", *zero, "x")])
+        plan = place.plan()
+        arms = {e["arm"]: e["run"] for e in plan.papers["kemnitz2018"] if "/seed0-" in e["run"]}
+        assert len(set(arms.values())) == 3
+        assert plan.runs[arms["along y"]].settings["training"]["steps"] == 0
+        flips = {arm: plan.scores[run].settings["inference"]["flips"] for arm, run in arms.items()}
+        assert flips == {"first": [], "along y": [[1]], "along x": [[2]]}
+
+    def test_of_runs_trained_alike_that_predict_in_other_ways_is_refused(self, place, chain):
+        self.recipes(place, mirrored={"flips": [[1]]})
+        header, first, *_ = chain
+        again = ("again", *first[1:], "mirrored")
+        self.write(place, [(*header, "recipe"), (*first, ""), again])
+        refused(place, "arm 'again' on cohort 'anatomy'", "recipe 'mirrored'", "`length` 0")
 
     def test_is_left_out_as_a_whole(self, place, chain):
         def leave(*arms):

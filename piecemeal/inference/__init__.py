@@ -47,9 +47,10 @@ def predict(
 
     settings: the run's, of which `input` and `inference` are read (SLICES and OPTIONS where they
     are absent), and `structures`: with them the method is told what the scan is annotated for (see
-    `Method.ask`); precision: float32, or bfloat16 or float16 for autocast. Probabilities, not
-    labels, are resampled (linearly) to the native voxels, then the most likely class is taken, as
-    in the code that Kemnitz et al. cite (acdc_segmenter). Outside the grid is background.
+    `Method.ask`); precision: float32, or bfloat16 or float16 for autocast. Probabilities are
+    resampled (linearly) to the native voxels, then the most likely class is taken, as in the code
+    that Kemnitz et al. cite (acdc_segmenter); where `resampled` is "labels", it is taken on the
+    grid, and native voxels have that of the nearest voxel. Outside the grid is background.
     In a run whose structures overlap (`overlapping`) the result is a bit mask over the structures
     of the scan's task (`bitmasks`; settings["tasks"]), each where its own probability is at least
     0.5. Raises InputError on flips that the input does not allow, and in such a run on a scan of a
@@ -62,7 +63,8 @@ def predict(
     else:
         reader = _reader(method, network, settings, precision)
         device, planes = reader.device, _planes(reader, scan.image, settings)
-    return ToNative(scan.geometry, device)(planes, bits).cpu().numpy()
+    nearest = (settings or {}).get("resampled") == "labels"
+    return ToNative(scan.geometry, device, nearest)(planes, bits).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from piecemeal.bitmasks import FOUND
-from piecemeal.datasets.grid import Geometry, covered
+from piecemeal.datasets.grid import TIE, Geometry, covered
 
 
 class Taps(NamedTuple):
@@ -24,26 +24,33 @@ class Taps(NamedTuple):
     fraction: np.ndarray
 
 
-def taps(source: int, target: int, step: float) -> tuple[slice, Taps]:
-    """The native voxels of an axis that the grid covers, and their taps; see `covered`."""
+def taps(source: int, target: int, step: float, nearest: bool = False) -> tuple[slice, Taps]:
+    """The native voxels of an axis that the grid covers, and their taps; see `covered`.
+
+    nearest: one voxel of the grid each, as `resample_from_grid` takes it for labels.
+    """
     inside, first = covered(source, target, step)
     # Positions beyond the outermost centres take the value of the border.
     position = (first + step * np.arange(inside.stop - inside.start)).clip(0, source - 1)
+    if nearest:
+        position = np.floor(position + 0.5 - TIE)
     low = np.floor(position).astype(np.int64)
     fraction = position - low
     return inside, Taps(low, low + (fraction > 0), fraction)
 
 
 class ToNative:
-    """Linear resampling of the planes of the grid to those of the scan; see `datasets.grid`.
+    """Resampling of the planes of the grid to those of the scan; see `datasets.grid`.
 
+    Linear, or nearest: the class of a native voxel is then that of the grid's nearest voxel.
     `inside` are the native voxels (z, y, x) that the grid covers. Agrees there with
     `resample_from_grid` up to rounding in float32.
     """
 
-    def __init__(self, geometry: Geometry, device: torch.device):
+    def __init__(self, geometry: Geometry, device: torch.device, nearest: bool = False):
         axes = zip(geometry.grid_shape, geometry.native_shape, geometry.steps, strict=True)
-        inside, (self._planes, *in_plane) = zip(*(taps(*axis) for axis in axes), strict=True)
+        found = (taps(*axis, nearest) for axis in axes)
+        inside, (self._planes, *in_plane) = zip(*found, strict=True)
         self.inside: tuple[slice, slice, slice] = inside
         self._shape, self._device = geometry.native_shape, device
         self._rows, self._columns = (

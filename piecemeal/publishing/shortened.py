@@ -62,7 +62,7 @@ def _lengths(planner: Planner, plan: Plan, name: str) -> dict[str, float]:
     for paper, entries in plan.papers.items():
         ran = {entry["arm"] for entry in entries if entry["run"].startswith(f"{name}/")}
         for run in planner.paper(paper).runs:
-            if run.cohort == name and run.arm in ran and run.length != 1:
+            if run.cohort == name and run.arm in ran and run.length not in (0, 1):
                 found[run.arm] = run.length
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
@@ -134,6 +134,11 @@ def load_saved(path: Path) -> Any:
     raise InputError(
         f"{path}: damaged file ({reason}); delete it to train the run again"
     ) from cause
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the state dict of `network`, on the CPU."""
+    return {name: v.detach().cpu().clone() for name, v in network.state_dict().items()}
 
 
 def start_with(network: nn.Module, method: Method, weights: dict[str, Any], path: Path) -> None:

@@ -124,10 +124,11 @@ class Training:
         self.memory_format = memory_format_of(self.network, self.device)
         self.network.to(self.device, memory_format=self.memory_format)
         self.state["parameters"] = sum(p.numel() for p in self.network.parameters())
-        # The step counts on the device: reading it off every step would wait for the device.
-        # Behind the loss, what the method notes.
+        # Counted on the device, which is not waited for; behind the loss, what the method notes.
         noted = 1 + len(self.method.noted)
         self.sums = torch.zeros(noted, dtype=torch.float64, device=self.device)
+        if not s["training"]["steps"]:  # the weights of another run, to predict in another way
+            self.state["best_weights"] = checkpoint.weights_of(self.network)
 
     def _resume(self) -> None:
         saved = self.checkpoint.load()
@@ -294,6 +295,6 @@ class Training:
             return
         state["since_best"] += 1
         if (demerit := found.demerit(self.settings.get("selection", "loss"))) < state["best"]:
-            weights = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+            weights = checkpoint.weights_of(self.network)
             state |= {"best": demerit, "best_step": state["step"], "best_weights": weights}
             state["since_best"] = 0

@@ -30,12 +30,12 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
     """The record of a finished run whose weights were written to `weights`.
 
     `training_seconds` is the part of `seconds` that went into training steps, so neither into
-    validation nor into saving. `minutes_per_epoch` is null for a method that is not trained.
+    validation nor into saving. `minutes_per_epoch` is null where nothing was trained.
     """
     s, state = run.settings, run.state
     on_cpu = state["device"].startswith("cpu")
     minutes = None
-    if run.method.trained:
+    if state["step"]:
         minutes = minutes_per_epoch(
             state["training_seconds"], state["step"], state["training_samples"], state["batch_size"]
         )
@@ -79,6 +79,6 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
 
 def _samples_per_second(state: dict[str, Any]) -> float | None:
     """Samples of the effective batch per second of training steps."""
-    if not state["training_seconds"]:
+    if not state["step"] or not state["training_seconds"]:
         return None
     return round(state["step"] * state["batch_size"] / state["training_seconds"], 3)

@@ -43,8 +43,7 @@ def export(
         )
     _save(run.state["best_weights"], weights)
     if last is not None:
-        state = run.network.state_dict() if run.method.trained else {}
-        _save({name: value.detach().cpu().clone() for name, value in state.items()}, last)
+        _save(checkpoint.weights_of(run.network) if run.method.trained else {}, last)
     text = io.StringIO()
     writer = csv.DictWriter(text, [*HISTORY, *run.method.noted], lineterminator="\n")
     writer.writeheader()

@@ -143,6 +143,17 @@ def test_class_ids_are_those_of_the_resampled_probabilities(slac, planes, spacin
     assert not prediction[outside].any()
 
 
+def test_class_ids_are_those_of_the_nearest_voxel_where_a_cohort_says_so(slac):
+    image, network = random_image(3, 16, 16), Threshold()
+    scan = in_memory(image, (9, 24, 11), (2.0, 0.8, 1.3))
+    with torch.no_grad():
+        logits = network(torch.from_numpy(image)[:, None])
+    ids = slac.probabilities(logits).argmax(dim=1).numpy()
+    expected = resample_from_grid(ids, scan.geometry, order=0)
+    assert (predict(slac, network, scan, {"resampled": "labels"}) == expected).all()
+    assert (predict(slac, network, scan) != expected).any()
+
+
 OVERLAPPING = {"overlapping": True, "tasks": {"hip": [2, 1], "foot": [3]}}
 OVERLAPPING |= {"structures": ["shaft", "head", "toe"]}
 

@@ -158,6 +158,29 @@ def agree(volume, there):
         np.testing.assert_array_equal(bit(bits, k)[clear], (expected[c] >= 0.5)[clear])
 
 
+def test_labels_of_the_nearest_voxel_worked_by_hand():
+    """Grid slices of 4 mm at -4, 0, 4 mm; native ones of 2 mm at -5, -3, -1, 1, 3, 5 mm.
+
+    Of class 1 the slices have 0.4, 0.45 and 1: between the last two it is the likelier one at 3 mm
+    only, where linear interpolation has it from 1 mm on.
+    """
+    volume = torch.from_numpy(slices(0.6, 0.55, 0)).transpose(0, 1)
+    there = of_slices(6, 2, 3, 4)
+    assert ToNative(there, CPU, nearest=True)(volume)[:, 0, 0].tolist() == [0, 0, 0, 0, 1, 1]
+    assert ToNative(there, CPU)(volume)[:, 0, 0].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@given(st.tuples(st.integers(1, 6), *2 * [st.integers(1, 9)]), st.integers(0, 2**32 - 1))
+def test_nearest_labels_are_those_of_the_way_that_labels_go(native, seed):
+    rng = np.random.default_rng(seed)
+    spacing, grid_spacing = (tuple(rng.choice([0.5, 1, 1.5, 3, 4.1], 3)) for _ in range(2))
+    grid = tuple(rng.integers(1, 9, 3).tolist())
+    volume = rng.random((3, *grid)).astype(np.float32)
+    there = geometry(native, spacing, grid_spacing, grid)
+    found = ToNative(there, CPU, nearest=True)(torch.from_numpy(volume).transpose(0, 1)).numpy()
+    np.testing.assert_array_equal(found, resample_from_grid(volume.argmax(0), there, order=0))
+
+
 @given(SHAPES)
 def test_where_nothing_is_resampled_planes_come_as_they_are(shape):
     volume = np.random.default_rng(0).random((2, *shape), np.float32)

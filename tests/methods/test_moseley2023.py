@@ -7,6 +7,7 @@ import torch
 
 from piecemeal import methods, networks
 from piecemeal.errors import InputError
+from piecemeal.inference import ForwardPasses
 from piecemeal.methods._sigmoid_dice import focal, presence
 
 # Code 0: background, 1: liver, 2: either of them.
@@ -128,3 +129,32 @@ def test_validations_count_once_the_mask_is_learned():
     assert methods.load("cmu_net", 2).watched_from == 0
     with pytest.raises(InputError, match="pretraining is 1"):
         methods.load("pretrained_u_net", 2, {"pretraining": 1})
+
+
+class FoundIn(torch.nn.Module):
+    """Logit 1 everywhere, and presence as it is told for each slice."""
+
+    def __init__(self, *presence: float):
+        super().__init__()
+        self.presence = torch.tensor(presence)[:, None]
+
+    def forward(self, images: torch.Tensor, output: str = "segmentation"):
+        logits = torch.ones_like(images)
+        return (logits, self.presence) if output == "both" else logits
+
+
+def test_gated_slices_are_empty_where_the_organ_is_found_absent():
+    network, images = FoundIn(-0.1, 0.0, 3.0), torch.zeros(3, 1, 2, 2)
+    chances = methods.load("cmu_net", 2, {"gated": True}).read_out(network, images)
+    plain = methods.load("cmu_net", 2).read_out(network, images)
+    assert chances[0, 0].eq(1).all()
+    assert not chances[0, 1].any()
+    assert torch.equal(chances[1:], plain[1:])
+    assert plain[0, 1].gt(0.5).all()
+
+
+def test_a_gated_prediction_takes_one_pass():
+    network = networks.build("cmu_unet", 1, 1, width=2)
+    with torch.no_grad(), ForwardPasses(network) as passes:
+        methods.load("cmu_net", 2, {"gated": True}).read_out(network, torch.rand(3, 1, 32, 32))
+    assert passes.count == 3

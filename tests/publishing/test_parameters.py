@@ -49,12 +49,13 @@ def test_a_cohort_that_is_not_run_has_no_network():
 def test_arms_that_a_scale_leaves_out_are_named():
     planner = Planner(Path(__file__).resolve().parents[2])
     scale = planner.scale("smoke")
-    change = scale.cohorts["liver"].model_copy(update={"leave_out": ["cmu-net", "oracle"]})
+    arms = ["cmu-net-as-listed", "oracle"]
+    change = scale.cohorts["liver"].model_copy(update={"leave_out": arms})
     cohorts = scale.cohorts | {"liver": change}
     planner.scale = lambda _: scale.model_copy(update={"cohorts": cohorts})
     plan = planner.plan("smoke")
     found = parameters.claims(planner, plan)["papers"]
-    assert found["moseley2023"]["cohorts"]["liver"]["left_out"] == ["cmu-net", "oracle"]
+    assert found["moseley2023"]["cohorts"]["liver"]["left_out"] == arms
     organs = found["li2023"]["cohorts"]["liver_kidney_spleen"]
     assert organs["left_out"] == []
 

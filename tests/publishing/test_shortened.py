@@ -104,8 +104,10 @@ def test_it_is_among_the_parameters_of_the_tables(place):
 def test_arms_that_train_longer_or_shorter_and_another_optimiser_are_said(place):
     adam = {"name": "adam", "learning_rate": 0.003}
     training = {"samples": 900, "validate_every": 10, "optimiser": adam}
-    planner, plan = place("smoke", "anatomy", training=training, leave_out=["individual"])
+    left_out = ["individual", "individual-mirrored"]
+    planner, plan = place("smoke", "anatomy", training=training, leave_out=left_out)
     said = shortened.training(planner, plan, "anatomy")
     assert said.startswith("900 labelled samples for every method, label-sharing-new 0.3 times as")
     assert said.endswith("optimised by adam at a learning rate of 0.003")
     assert "individual" not in said
+    assert "mirrored" not in said  # these have the weights of others

@@ -684,6 +684,21 @@ class TestARunThatStartsFromAnother:
         assert later.state["step"] == 12
         assert later.state["history"][0]["step"] == 1
 
+    def test_of_no_length_has_its_weights_as_they_are(self, train, earlier, tmp_path):
+        before, file = earlier
+        run = finished(train("later", {"steps": 0}, starts_from=file, hash="1123456789"))
+        assert equal(weights_of(before), weights_of(run))
+        outputs = {n: tmp_path / "later" / n for n in ("weights.pt", "h.csv", "run.json", "l.pt")}
+        export(run, *outputs.values())
+        assert outputs["weights.pt"].read_bytes() == file.read_bytes()
+        assert outputs["l.pt"].read_bytes() == file.read_bytes()
+        assert outputs["h.csv"].read_text().count("\n") == 1  # no step, no row
+        record = json.loads(outputs["run.json"].read_text())
+        assert record["steps"] == record["training_seconds"] == 0
+        assert record["minutes_per_epoch"] is record["samples_per_second"] is None
+        again = finished(train("later", {"steps": 0}, starts_from=file, hash="1123456789"))
+        assert equal(weights_of(before), weights_of(again))
+
     def test_refuses_weights_of_another_network(self, train, earlier):
         wider = {"width": 4, "padding": "same"}
         with pytest.raises(InputError, match=r"weights\.pt: the run cannot start with"):
