@@ -19,7 +19,7 @@ from piecemeal.papers import PaperRun
 from piecemeal.plan_data import DataPlanner, plugin
 from piecemeal.plan_file import Plan, Unit
 from piecemeal.provenance import file_sha256
-from piecemeal.training_specs import MethodConfig
+from piecemeal.training_specs import MethodConfig, Sampler
 from piecemeal.validation import load_model
 
 __all__ = ["Plan", "Planner", "Unit"]
@@ -182,7 +182,7 @@ class Planner(DataPlanner):
             "optimiser": optimiser.model_dump(exclude={"decay"}) if optimiser else None,
             "batch_size": method.batch_size and (change.training.batch_size or method.batch_size),
             "input": given,
-            "sampler": method.sampler.model_dump(),
+            "sampler": _sampler(method.sampler, cohort),
             "selection": cohort.selection,
             "augmentation": method.augmentation.model_dump() if method.augmentation else {},
             # How often it is saved decides how much a kill costs, not the result.
@@ -244,6 +244,26 @@ class Planner(DataPlanner):
                 f"'{arm.cohort}', whose structures overlap; use one with `told_tasks: true`"
             )
         return {}
+
+
+def _sampler(sampler: Sampler, cohort: CohortConfig) -> dict[str, Any]:
+    """Its settings, with class ids in place of structures; InputError if some are not there.
+
+    Of a cohort that has none of those that it names, it asks nothing.
+    """
+    settings = sampler.model_dump()
+    least = settings.get("least", {})
+    if absent := least.keys() - set(cohort.structures):
+        if len(absent) < len(least):
+            raise InputError(
+                f"sampler.least: {sorted(absent)} are not among the structures of the cohort; "
+                f"expected some of {cohort.structures}"
+            )
+        least = {}
+    if "least" in settings:
+        shares = [least.get(name, 0.0) for name in cohort.structures]
+        settings["least"] = [0.0, *shares] if least else []
+    return settings
 
 
 def _tasks(

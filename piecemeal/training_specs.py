@@ -96,6 +96,9 @@ class Alternating(Strict):
     middle: PositiveInt | None = Field(
         None, description="slices around their middle that these are from; null: from anywhere"
     )
+    least: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
+        {}, description="structure -> share of the plane that it covers at least in labelled slices"
+    )
 
 
 Sampler = Annotated[

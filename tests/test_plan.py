@@ -323,6 +323,30 @@ class TestAChainOfRuns:
         assert set(self.by_arm(place.plan())) == {"first"}
 
 
+class TestLeastShares:
+    """`least` of the sampler of UniMOS, which names liver, kidney and spleen."""
+
+    @pytest.fixture(autouse=True)
+    def paper(self, place):
+        place.change("config.yaml", lambda c: c.update(papers=["li2023"]))
+
+    @staticmethod
+    def of_unimos(place) -> dict:
+        runs = [run.settings for run in place.plan().runs.values()]
+        return next(run["sampler"] for run in runs if run["method"] == "unimos")
+
+    def test_are_by_class(self, place):
+        assert self.of_unimos(place)["least"] == [0.0, 0.0458, 0.0305, 0.0153]
+
+    def test_of_a_structure_that_others_of_the_cohort_know_are_refused(self, place):
+        place.change("methods/unimos.yaml", lambda m: m["sampler"]["least"].update(lver=0.1))
+        refused(place, "arm 'unimos'", "sampler.least: ['lver'] are not among the structures")
+
+    def test_ask_nothing_of_a_cohort_that_has_none_of_them(self, place):
+        place.change("methods/unimos.yaml", lambda m: m["sampler"].update(least={"heart": 0.1}))
+        assert self.of_unimos(place)["least"] == []
+
+
 def test_what_overlaps_is_learned_by_methods_that_know_it(place):
     brief = {"steps": 2, "validate_every": 1}
     change = {"training": brief}

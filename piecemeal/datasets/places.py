@@ -3,8 +3,7 @@
 places.npz lies beside codes.npy (annotate.py). The idea is that of nnU-Net's `class_locations`
 (Isensee et al., Nature Methods 2021), which also keeps a sample of the voxels of each class.
 
-slices     bool (K, z), whether code k occurs in slice z
-counts     int64 (K,), voxels of code k
+areas      int32 (K, z), voxels of code k in slice z
 voxels<k>  int32 (n, 3), z, y and x of voxels of code k: all of them, or LIMIT drawn at random
 """
 
@@ -32,14 +31,19 @@ class Places:
         self.path = Path(path)
 
     @cached_property
+    def areas(self) -> np.ndarray:
+        """Voxels of each code in each slice: int32 (K, z)."""
+        return self._read("areas")
+
+    @property
     def slices(self) -> np.ndarray:
         """Whether a code occurs in a slice: bool (K, z)."""
-        return self._read("slices")
+        return self.areas > 0
 
-    @cached_property
+    @property
     def counts(self) -> np.ndarray:
         """Voxels of each code: int64 (K,)."""
-        return self._read("counts")
+        return self.areas.sum(axis=1, dtype=np.int64)
 
     def voxels(self, code: int) -> np.ndarray:
         """Voxels (z, y, x) of `code`, int32 (n, 3), n <= LIMIT; read again at every call."""
@@ -63,15 +67,13 @@ def write_places(path: Path, codes: np.ndarray, sets: int, name: str) -> None:
     """
     seed = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
     rng = np.random.default_rng(seed)
-    found = {"slices": np.zeros((sets, len(codes)), dtype=bool)}
-    found["counts"] = np.zeros(sets, dtype=np.int64)
+    found = {"areas": np.zeros((sets, len(codes)), dtype=np.int32)}
     for code in range(sets):
         flat = np.flatnonzero(codes == code)
-        found["counts"][code] = len(flat)
+        found["areas"][code] = np.bincount(flat // codes[0].size, minlength=len(codes))
         if len(flat) > LIMIT:
             flat = np.sort(flat[rng.choice(len(flat), LIMIT, replace=False)])
         voxels = np.stack(np.unravel_index(flat, codes.shape), axis=1)
         found[f"voxels{code}"] = voxels.astype(np.int32)
-        found["slices"][code] = (codes == code).any(axis=(1, 2))
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **found)

@@ -40,10 +40,13 @@ class Sampler:
     def _anywhere(self, case: int, rng: np.random.Generator) -> Draw:
         return Draw(case, self.window.anywhere(self.cases[case].image.shape, rng))
 
-    def _showing(self, case: int, wanted: int, rng: np.random.Generator) -> Draw:
+    def _showing(
+        self, case: int, wanted: int, rng: np.random.Generator, least: float = 0.0
+    ) -> Draw:
         """A window centred on a random voxel of the class; a random slice that shows it.
 
-        Of the background, a voxel without a label, whatever its code.
+        Of the background, a voxel without a label, whatever its code. least: share of the plane
+        that the class has to exceed, unless it does so in no slice.
         """
         here, places = self.cases[case], self.cases[case].places
         codes = here.empty if wanted == 0 else (here.named[wanted],)
@@ -52,7 +55,9 @@ class Sampler:
             up_to = np.cumsum(places.counts[list(codes)])
             code = codes[np.searchsorted(up_to, rng.integers(up_to[-1]), side="right")]
         if self.window.is_slice:
-            voxels = np.flatnonzero(places.slices[code])[:, None]
+            areas = places.areas[code]
+            enough = least * here.image[0].size
+            voxels = np.flatnonzero(areas > (enough if areas.max() > enough else 0))[:, None]
         else:
             voxels = places.voxels(code)
         return Draw(case, self.window.around(voxels[rng.integers(len(voxels))], rng), wanted)

@@ -161,10 +161,11 @@ class Alternating(Sampler):
     A labelled row is a random labelled case, in any slice that shows a random one of its structures
     (a window centred on it). A share `unlabelled` of the rows, spread evenly so that every process
     has its part, is of random cases of the same data set of which nothing is known, from the
-    `middle` slices above and below their middle one (None: from anywhere). Their code alternates
-    by epochs, which are a batch or a few long, and takes slices in which the organ covers 1,000 to
-    3,000 of 256 x 256 pixels; ours need only show it. Raises InputError if a data set has no
-    labelled case, or no unlabelled one though asked for.
+    `middle` slices above and below their middle one (None: from anywhere). least: class by class,
+    background included, the share of the plane that it has to exceed in a slice, unless it does so
+    in none of the case; classes beyond need only be there. Their code alternates by epochs, which
+    are a batch or a few long. Raises InputError if a data set has no labelled case, or no unlabelled
+    one though asked for.
     """
 
     def __init__(
@@ -175,8 +176,10 @@ class Alternating(Sampler):
         seed: int,
         unlabelled: float = 0.0,
         middle: int | None = None,
+        least: Sequence[float] = (),
     ):
         super().__init__(cases, window, batch_size, seed)
+        self._least = dict(enumerate(least))
         total = np.floor(np.arange(batch_size + 1) * unlabelled + 1e-6)
         self._is_labelled, self._middle = np.diff(total) == 0, middle
         self._structures = [sorted(case.named.keys() - {0}) for case in cases]
@@ -206,7 +209,8 @@ class Alternating(Sampler):
     def _labelled(self, case: int, rng: np.random.Generator) -> Draw:
         if not (structures := self._structures[case]):
             return self._anywhere(case, rng)
-        return self._showing(case, structures[rng.integers(len(structures))], rng)
+        wanted = structures[rng.integers(len(structures))]
+        return self._showing(case, wanted, rng, self._least.get(wanted, 0.0))
 
     def _unlabelled(self, case: int, rng: np.random.Generator) -> Draw:
         slices = len(self.cases[case].image)
@@ -222,7 +226,7 @@ SAMPLERS: dict[str, tuple[type[Sampler], set[str], set[str]]] = {
     "cases": (RandomCases, set(), set()),
     "tasks": (Tasks, set(), {"whole_batches"}),
     "foreground": (Foreground, {"fraction"}, {"by_chance"}),
-    "alternating": (Alternating, set(), {"unlabelled", "middle"}),
+    "alternating": (Alternating, set(), {"unlabelled", "middle", "least"}),
     "class_modality_dataset": (ClassModalityDataset, set(), {"background", "temperature"}),
     "modality_dataset_class": (ModalityDatasetClass, set(), {"background", "temperature"}),
     "hybrid": (Hybrid, set(), {"background", "temperature"}),

@@ -81,7 +81,7 @@ def test_named_are_the_classes_that_stand_alone(cohort):
 
 def test_named_is_only_what_occurs(cohort):
     case = load(cohort, "complete")[0]
-    case.places.slices = np.array([[True], [False], [True]])
+    case.places.areas = np.array([[3], [0], [1]])
     assert case.named == {0: 0, 2: 2}
 
 

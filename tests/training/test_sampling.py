@@ -327,6 +327,24 @@ class TestAlternating:
         one = sampler(patchwork, "alternating", given=patches(3, 3, 3))
         assert {draw.corner for draw in draws(one, 100)} == {(2, 0, 0), (3, 0, 0)}
 
+    def test_labelled_slices_show_enough_of_the_structure_if_any_of_the_case_do(self, make):
+        """Of 16 pixels structure 1 covers 1, 4 and 5, structure 2 in the other case 1 and 3."""
+        one, two = np.zeros((5, 4, 4)), np.zeros((5, 4, 4))
+        one[1, 0, 0], one[2, :2, :2], one[3, :, 0], one[3, 0, 1] = 1, 1, 1, 1
+        two[0, 0, 0], two[4, 0, :3] = 2, 2
+        cases = [make(one), make(two)]
+
+        def seen(*least):
+            found = draws(sampler(cases, "alternating", least=least), 200)
+            return {
+                case: {d.corner[0] for d in found if d.case == case} for case in range(len(cases))
+            }
+
+        assert seen() == {0: {1, 2, 3}, 1: {0, 4}}
+        assert seen(0, 0.2) == {0: {2, 3}, 1: {0, 4}}  # nothing is asked of class 2
+        assert seen(0, 0.25, 0.1) == {0: {3}, 1: {4}}  # more than 4 pixels
+        assert seen(0, 0.5, 0.5) == {0: {1, 2, 3}, 1: {0, 4}}  # none has as much
+
     def test_a_labelled_case_that_shows_nothing_is_seen_anywhere(self, make):
         one = sampler([make(np.zeros((3, 4, 4)))], "alternating")
         assert {draw.corner[0] for draw in draws(one, 100)} == {0, 1, 2}
