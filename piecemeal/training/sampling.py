@@ -164,8 +164,8 @@ class Alternating(Sampler):
     `middle` slices above and below their middle one (None: from anywhere). least: class by class,
     background included, the share of the plane that it has to exceed in a slice, unless it does so
     in none of the case; classes beyond need only be there. Their code alternates by epochs, which
-    are a batch or a few long. Raises InputError if a data set has no labelled case, or no unlabelled
-    one though asked for.
+    are a batch or a few long. Raises InputError if a data set has no labelled case, or no
+    unlabelled one though asked for.
     """
 
     def __init__(
