@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from piecemeal.validation import Strict
+from piecemeal.validation import Finite, Positive, Strict
 
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
@@ -24,8 +24,6 @@ def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[Finite, Field(gt=0)]
 NonNegative = Annotated[Finite, Field(ge=0)]
 Range = Annotated[tuple[Finite, Finite], AfterValidator(_ordered)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]

@@ -18,11 +18,14 @@ from piecemeal.errors import InputError
 from piecemeal.papers import PaperRun
 from piecemeal.plan_data import DataPlanner, plugin
 from piecemeal.plan_file import Plan, Unit
-from piecemeal.provenance import file_sha256
-from piecemeal.training_specs import MethodConfig, Sampler
+from piecemeal.provenance import file_sha256, folder_sha256
+from piecemeal.sampler_specs import Sampler
+from piecemeal.training_specs import MethodConfig
 from piecemeal.validation import load_model
 
 __all__ = ["Plan", "Planner", "Unit"]
+
+SEED = "{seed}"  # in `label_maps` of a method
 
 Chain = dict[tuple[str, str, int], str]  # cohort, arm and seed -> the run that was planned for it
 
@@ -112,9 +115,9 @@ class Planner(DataPlanner):
 
     def _seeds(self, scale: c.ScaleConfig, arm: PaperRun) -> list[int]:
         """Those of the cohort; of what is not trained the first, as it has no chance in it."""
-        change = scale.cohorts[arm.cohort]
+        change, method = scale.cohorts[arm.cohort], self.method(arm.method)
         seeds = change.seeds or scale.seeds
-        if not self.method(arm.method).network:
+        if not method.network and SEED not in (method.label_maps or ""):
             return seeds[:1]
         return seeds[: change.fewer.get(arm.method)]
 
@@ -206,13 +209,28 @@ class Planner(DataPlanner):
             "resampled": cohort.scoring.resampled,
             "last_weights": change.last_weights and network is not None,
         }
-        score = self._unit(of_score, *plugins, "workflow.scripts.score")
+        of_job = {}
+        if method.label_maps is not None:
+            folder = Path(method.label_maps.replace(SEED, str(seed)))
+            of_score["label_maps_sha256"] = self._label_maps(path, folder)
+            of_job = {"label_maps": str(folder)}  # where they lie decides nothing
+        score = self._unit(of_score, *plugins, "workflow.scripts.score", **of_job)
         if plan.scores.setdefault(key, score).hash != score.hash:
             raise InputError(
                 "it is trained exactly as another arm, which predicts in another way, so that both "
                 "have one run; let it start from that arm (`starts_from`) with `length` 0"
             )
         return key
+
+    def _label_maps(self, path: Path, folder: Path) -> str:
+        """Hash of the predictions that the method in file `path` takes from a folder."""
+        place = self.folder.parent / folder
+        if not place.is_dir():
+            raise InputError(
+                f"{path}: key 'label_maps': no folder {place}, expected <dataset>/<scan>.nii.gz of "
+                "every test scan in it; put them there, or leave the arm out"
+            )
+        return folder_sha256(place)
 
     def _parent(self, plan: Plan, arm: PaperRun, seed: int, before: Chain) -> Unit | None:
         """The run with whose weights this one starts; InputError if it is not run itself."""

@@ -44,6 +44,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def folder_sha256(folder: Path) -> str:
+    """SHA-256 of the names and the bytes of all files in a folder and those below it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = [[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
 def source_hash(*modules: str) -> str:
     """Hash of `modules` and every module of this package that they import, near or far.
 

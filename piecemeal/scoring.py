@@ -28,6 +28,7 @@ from piecemeal.evaluation.metrics import evaluate
 from piecemeal.evaluation.overlapping import bit_by_bit, largest_components
 from piecemeal.evaluation.slices import slice_distances
 from piecemeal.inference import ForwardPasses, predict, warm_up
+from piecemeal.label_maps import check_label_maps, read_label_map
 from piecemeal.methods._base import Method, TaskConditioned
 from piecemeal.provenance import file_sha256
 from piecemeal.training.results import load_network
@@ -43,6 +44,7 @@ COLUMNS = [
     *("true_voxels", "predicted_voxels", "overlap_voxels", "seconds"),
     "task",  # last: other programs rely on the order of those before it
 ]
+COST = ("seconds", "forward_passes", "head_passes")  # of a scan; None where others predicted it
 
 
 class RunScores(NamedTuple):
@@ -98,6 +100,11 @@ class _Truth(NamedTuple):
             labels = {i: n for i, n in labels.items() if np.count_nonzero(masks(i)) > least}
         return cls(reference, scan.geometry, names, labels, overlapping, flat)
 
+    @property
+    def values(self) -> int:
+        """How many values a prediction may have."""
+        return 2 ** len(self.names) if self.overlapping else 1 + len(self.names)
+
     def cleaned(self, prediction: np.ndarray, structures: Collection[str]) -> np.ndarray:
         """`prediction` with the largest component alone of these structures."""
         kept = [i for i, name in self.names.items() if name in structures]
@@ -134,7 +141,9 @@ def score_run(
     hold class ids, or, where structures overlap, bit masks over those of the scan's task.
     `seconds` is the time to predict the scan, the same in all its rows; `forward_passes` counts the
     slices or windows that the network (of a task-conditioned one: its backbone) evaluated for it,
-    `head_passes` those that its task heads did. Raises InputError if there is no scan to score.
+    `head_passes` those that its task heads did. Where settings have `label_maps`, a folder, the
+    predictions are read from there (see `label_maps`), and have no seconds (nan). Raises InputError
+    if there is no scan to score.
     """
     # As in training: without its allocator a prediction spends most of its time on page faults.
     device = prepare_process(threads)
@@ -143,25 +152,33 @@ def score_run(
     of_weights = {"weights_sha256": file_sha256(weights)} if weights.is_file() else {}
 
     processed, raw, scans, slices = [], [], [], []
-    for row in _to_score(prepared, settings).itertuples(index=False):
+    to_score = _to_score(prepared, settings)
+    if maps := settings.get("label_maps"):
+        check_label_maps(Path(maps), zip(to_score["dataset"], to_score["scan"], strict=True))
+    for row in to_score.itertuples(index=False):
         scan = PreparedScan(prepared / row.dataset / row.scan)
         if network is not None and not scans:
             # The first forward pass of a process also loads kernels and sets up threads and memory:
             # an empty input pays for that, untimed, so that the first scan takes as long as others.
             warm_up(method, network, scan, settings)
-        prediction, seconds, passes = _timed(method, network, scan, settings)
         truth = _Truth.of(scan, row, settings)
+        if maps:
+            of_scan = (Path(maps), row.dataset, row.scan, scan, truth.values)
+            prediction, cost = read_label_map(*of_scan), dict.fromkeys(COST)
+        else:
+            prediction, cost = _timed(method, network, scan, settings)
         identity = {key: getattr(row, key) for key in ("dataset", "case", "phase", "task")}
         scans.append(
             identity
             | {"modality": getattr(row, "modality", "")}
-            | {"diagonal_mm": round(diagonal_mm(scan.geometry, truth.flat), 4), "seconds": seconds}
-            | {"forward_passes": passes.count, "head_passes": passes.head_count}
+            | {"diagonal_mm": round(diagonal_mm(scan.geometry, truth.flat), 4)}
+            | cost
             | of_weights
             | _in_one_pass(method, network, scan, settings)
         )
         cleaned = truth.cleaned(prediction, settings["largest_component"])
         _write(predictions / row.dataset / f"{row.scan}.nii.gz", cleaned, scan)
+        seconds = math.nan if maps else cost["seconds"]
         for table, volume in ((processed, cleaned), (raw, prediction)):
             table.append(truth.scores(volume, threads).assign(**identity, seconds=seconds))
         if plane := settings.get("slices"):
@@ -217,12 +234,13 @@ def _to_score(prepared: Path, settings: Mapping[str, Any]) -> pd.DataFrame:
 
 def _timed(
     method: Method, network: nn.Module | None, scan: PreparedScan, settings: dict[str, Any]
-) -> tuple[np.ndarray, float, ForwardPasses]:
-    """Predict a scan; also the seconds and the forward passes that it took."""
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Predict a scan; also what it took, in the entries `COST`."""
     with ForwardPasses(network) as passes:
         start = time.perf_counter()
         prediction = predict(method, network, scan, settings)
-        return prediction, round(time.perf_counter() - start, 4), passes
+        seconds = round(time.perf_counter() - start, 4)
+    return prediction, dict(zip(COST, (seconds, passes.count, passes.head_count), strict=True))
 
 
 def _in_one_pass(
@@ -236,8 +254,8 @@ def _in_one_pass(
         return {}
     shared = copy.copy(method)
     shared.one_pass = True
-    _, seconds, passes = _timed(shared, network, scan, settings)
-    return {"seconds_one_pass": seconds, "forward_passes_one_pass": passes.count}
+    _, cost = _timed(shared, network, scan, settings)
+    return {f"{key}_one_pass": cost[key] for key in ("seconds", "forward_passes")}
 
 
 def diagonal_mm(geometry: Geometry, flat: bool = False) -> float:

@@ -47,6 +47,8 @@ class Strict(BaseModel):
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 PositiveInt = Annotated[int, Field(gt=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[Finite, Field(gt=0)]
 
 
 def load_yaml(path: Path) -> Any:

@@ -26,7 +26,7 @@ LAYERS = [
         *("in_words", "layout_types", "run_files", "set_softmax", "validation"),
     },
     {"annotations", "augmentation_specs", "jobs", "losses", "networks", "sharing", "site"}
-    | {"layout_options", "plan_file", "slice_sums", "table_specs"},
+    | {"layout_options", "plan_file", "sampler_specs", "slice_sums", "table_specs"},
     {
         "ambiguity",
         "annotation_specs",
@@ -44,7 +44,7 @@ LAYERS = [
     {"plan"},
     {"estimates"},
     {"training"},
-    {"inference"},
+    {"inference", "label_maps"},
     {"publishing", "scoring", "status"},
     {"prediction"},
     {"cli"},
@@ -65,6 +65,7 @@ WITHOUT_TORCH += [
 ]
 WITHOUT_TORCH += ["agreement", "claim_specs", "figure_specs", "orphans", "projection_specs"]
 WITHOUT_TORCH += ["in_words", "layout_options", "layout_types", "recipes", "run_files", "site"]
+WITHOUT_TORCH += ["label_maps", "sampler_specs"]
 
 
 def name_of(path: Path) -> str:

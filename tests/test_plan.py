@@ -323,6 +323,54 @@ class TestAChainOfRuns:
         assert set(self.by_arm(place.plan())) == {"first"}
 
 
+class TestPredictionsOfOtherSoftware:
+    """An arm whose label maps lie in a folder."""
+
+    @pytest.fixture
+    def maps(self, place):
+        file = place.root / "others" / "acdc" / "patient001_frame01.nii.gz"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"one")
+        method = {"title": "nnU-Net v2", "implementation": "elsewhere", "label_maps": "others"}
+        place.change("methods/nnunet_v2.yaml", lambda m: m.update(method))
+        runs = place.root / "config/papers/kemnitz2018/runs.tsv"
+        runs.write_text(runs.read_text() + "nnunet-v2\tcardiac\thalf_merged\tnnunet_v2\n")
+        return file
+
+    @staticmethod
+    def scored(place) -> dict[str, dict]:
+        scores = place.plan().scores.values()
+        return {s.hash: s.settings for s in scores if s.settings["method"] == "nnunet_v2"}
+
+    def test_are_scored_again_if_a_file_changes_and_nothing_else_is(self, place, maps):
+        before = place.plan()
+        (settings,) = self.scored(place).values()
+        assert settings["label_maps"] == "others"
+        maps.write_bytes(b"two")
+        found = changed(before, place.plan())
+        assert {name.split("/")[2] for name in found.pop("scores")} == {"nnunet_v2"}
+        assert not any(found.values())
+
+    def test_may_lie_somewhere_else(self, place, maps):
+        before = self.scored(place)
+        maps.parents[1].rename(place.root / "elsewhere")
+        place.change("methods/nnunet_v2.yaml", lambda m: m.update(label_maps="elsewhere"))
+        assert before.keys() == self.scored(place).keys()
+
+    def test_are_of_every_seed_where_they_say_so(self, place, maps):
+        place.change(f"scales/{SCALE}.yaml", lambda c: c.update(seeds=[0, 1]))
+        assert len(self.scored(place)) == 1
+        maps.parents[1].rename(place.root / "others0")
+        shutil.copytree(place.root / "others0", place.root / "others1")
+        place.change("methods/nnunet_v2.yaml", lambda m: m.update(label_maps="others{seed}"))
+        folders = {settings["label_maps"] for settings in self.scored(place).values()}
+        assert folders == {"others0", "others1"}
+
+    def test_that_are_not_there_are_refused(self, place, maps):
+        shutil.rmtree(maps.parents[1])
+        refused(place, "arm 'nnunet-v2'", "nnunet_v2.yaml: key 'label_maps': no folder", "others")
+
+
 class TestLeastShares:
     """`least` of the sampler of UniMOS, which names liver, kidney and spleen."""
 

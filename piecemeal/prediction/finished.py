@@ -65,8 +65,8 @@ def read_run(folder: Path) -> FinishedRun:
     key = "{cohort}/{annotation}/{method}/seed{seed}-{hash}".format_map(record)
     if not record["config"].get("network"):
         raise InputError(
-            f"{folder}: the method '{record['method']}' is not trained and predicts nothing, it is "
-            "a floor or a ceiling of the tables; choose a run of a method with a network"
+            f"{folder}: the method '{record['method']}' has no network here and predicts nothing; "
+            "choose a run of a method with one"
         )
     if record["config"].get("overlapping"):
         raise InputError(

@@ -41,6 +41,7 @@ _OF_A_RUN = {  # from a row of `TRAINING`
     "weights_mib": lambda run: run["parameters"] * 4 / 2**20,
 }
 NO_MORE = "no more than one pass"  # status of a method that has no passes to save
+NOT_OURS = "predicted by other software"  # status of label maps that came as files
 
 
 def speed_cell(speed: Speed, ran: pd.DataFrame, training: pd.DataFrame) -> Cell:
@@ -56,6 +57,8 @@ def speed_cell(speed: Speed, ran: pd.DataFrame, training: pd.DataFrame) -> Cell:
         column = _OF_A_SCAN[speed.measure]
         if column.endswith("_one_pass") and (column not in ran or ran[column].isna().all()):
             return Cell(NO_MORE)
+        if ran[column].isna().all():
+            return Cell(NOT_OURS)
         scans = ran.drop_duplicates([*CASE, "phase", "task", "seed"])
         values = scans.groupby([*CASE, "seed"])[column].mean()
         return summary(values.unstack("seed"), "ok")

@@ -213,7 +213,7 @@ def _cell(row: pd.Series, arm: Arm, measure: Metric | Speed) -> PrintedCell:
     status = row["status"].split(";")[0]
     if np.isnan(row["mean"]):
         remark = "not run" if status.startswith("not run") else _short(status)
-        if status in (cost.NO_MORE, NOT_ITS_TASK):
+        if status in (cost.NO_MORE, cost.NOT_OURS, NOT_ITS_TASK):
             remark = NONE
         return PrintedCell("", remark=remark, published=published)
     remark = "" if status == "ok" else _short(status)

@@ -77,7 +77,7 @@ def test_a_run_that_no_plan_has_is_refused(run, monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["background", "oracle"])
 def test_what_is_not_trained_is_refused(run, name):
     made = run(method=name, implementation=name, network=None)
-    with pytest.raises(InputError, match=f"'{name}' is not trained .* a floor or a ceiling"):
+    with pytest.raises(InputError, match=f"'{name}' has no network here"):
         read_run(made.folder)
 
 

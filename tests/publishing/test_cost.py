@@ -133,6 +133,18 @@ def test_a_case_counts_though_there_was_nothing_to_score(costs, timed, unpublish
     assert rows.set_index(["method", "metric"]).loc["a", "Ts."]["n_cases"] == 3
 
 
+def test_what_other_software_predicted_has_no_cost(costs, timed, unpublished, training):
+    timed.loc[timed["arm"] == "b_1", ["seconds", "forward_passes"]] = np.nan
+    table = build_table(costs, timed, unpublished, None, training)
+    rows = table.set_index(["method", "metric"]).loc["b_1", ["Ts.", "passes"], :]
+    assert rows["mean"].isna().all()
+    assert set(rows["status"]) == {"predicted by other software"}
+    printed = lay_out(costs, table, unpublished, Circumstances("demo", {"cardiac": "phantom"}))
+    (line,) = (n for n in to_markdown(printed).splitlines() if n.startswith(r"| B\_1 \| x |"))
+    assert "ok" not in line
+    assert line.count(NONE) >= 2
+
+
 def test_an_arm_that_was_not_run_says_so(built, costs, timed, unpublished, training):
     assert set(built.loc["floor"]["status"]) == {"not run: left out at this scale"}
     rows = build_table(costs, timed.iloc[:0], unpublished, {"cardiac": "private data"}, training)
