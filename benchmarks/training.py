@@ -89,6 +89,9 @@ def problems(device: torch.device, steps: int) -> list[Problem]:
             Problem("3D 112x112x112, batch 2", (112,) * 3, (128, 160, 160), 2, unet(3, 32), steps),
         ]
     return [
+        Problem(
+            "2D 64x64, batch 12, as at scale demo", (64,) * 2, (24, 64, 64), 12, unet(2, 8), steps
+        ),
         Problem("2D 128x128, batch 8", (128, 128), (24, 128, 128), 8, unet(2, 16), steps),
         Problem("3D 48x48x48, batch 2", (48,) * 3, (64, 80, 80), 2, unet(3, 8), steps),
     ]
@@ -250,8 +253,8 @@ def our_batches(problem: Problem, folders, device: torch.device):
     given = settings(problem, "float32", AUGMENTATION)
     window = Window.of(given["input"], cases)
     sampler = build_sampler(given["sampler"], cases, window, problem.batch, 0)
-    augmentation, rows = Augmentation(AUGMENTATION, 0), range(problem.batch)
-    steps = StepBatches(Samples(cases, window), sampler, rows, augmentation)
+    augmentation, rows = Augmentation(AUGMENTATION, 0, window), range(problem.batch)
+    steps = StepBatches(Samples(cases, window, augmentation.margin), sampler, rows, augmentation)
     workers = runtime.loader_workers(torch.get_num_threads(), device)
     for step, batch in enumerate(loader(steps, 0, 10**9, workers, device)):
         batch = batch.to(device, torch.contiguous_format)
