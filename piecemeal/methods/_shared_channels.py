@@ -41,6 +41,19 @@ def with_new_rows(old: Tensor, fresh: Tensor) -> Tensor:
     return torch.cat([old, fresh[len(old) :].to(old.device)])
 
 
+def with_moved_rows(old: Tensor, fresh: Tensor, rows: Mapping[int, int]) -> Tensor:
+    """The weights of a head that has grown: `fresh`, with rows of `old` where they belong now.
+
+    rows: place in `old` -> place in `fresh`. `old` itself where the two differ in anything else
+    than the number of their rows.
+    """
+    if old.shape == fresh.shape or old.shape[1:] != fresh.shape[1:] or len(old) > len(fresh):
+        return old
+    grown = fresh.clone()
+    grown[list(rows.values())] = old[list(rows)].to(fresh.device)
+    return grown
+
+
 def voxels(case: Any, task: Sequence[int], overlapping: bool) -> dict[str, int]:
     """Voxels of every structure of a task that are drawn in a case.
 

@@ -137,6 +137,11 @@ def of_structures(codes: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
     return drawn.float(), (drawn | excluded).float()
 
 
+def undecided(codes: Tensor, sets: Tensor) -> Tensor:
+    """Voxels of which the annotation leaves more than one class open, (B, *space) bool."""
+    return at(sets.sum(dim=2) > 1, codes)
+
+
 def at(table: Tensor, codes: Tensor) -> Tensor:
     """Row b of `table` (B, K) at the codes of sample b: (B, *space)."""
     return table.gather(1, codes.long().flatten(1)).view(codes.shape)

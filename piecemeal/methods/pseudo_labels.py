@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from piecemeal.errors import InputError
 from piecemeal.losses import marginal_cross_entropy, marginal_dice
 from piecemeal.methods._levels import OnLevels, as_levels
-from piecemeal.methods._tasks import at
+from piecemeal.methods._tasks import at, undecided
 
 
 class PseudoLabels(OnLevels):
@@ -136,11 +136,6 @@ class Averaged(nn.Module):
 
     def _now(self) -> dict[str, Tensor]:
         return dict(self.network.named_parameters()) | dict(self.network.named_buffers())
-
-
-def undecided(codes: Tensor, sets: Tensor) -> Tensor:
-    """Voxels of which the annotation leaves more than one class open, (B, *space) bool."""
-    return at(sets.sum(dim=2) > 1, codes)
 
 
 def _share(values: Tensor, among: Tensor) -> Tensor:
