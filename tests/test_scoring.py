@@ -327,7 +327,9 @@ def script(cohort, planned, tmp_path):
 
 def test_the_script_writes_what_belongs_to_a_scan(settings, slow, script, tmp_path):
     record = script(settings())
-    assert record.keys() == {"scoring", "rows", "scans"}
+    assert record.keys() == {"scoring", "rows", "sha256", "scans"}
+    tables = ("scores.csv", "unprocessed.csv", "scores_last.csv")
+    assert record["sha256"] == {name: file_sha256(tmp_path / name) for name in tables}
     assert record["scoring"] == "0123456789"
     assert record["rows"] == len(pd.read_csv(tmp_path / "scores.csv")) == 4
     assert [(s["diagonal_mm"], s["forward_passes"]) for s in record["scans"]] == [(87.9875, 3)] * 2

@@ -54,7 +54,8 @@ def read_scores(
     last: in their place, scores of the weights of the last step, treated as the cohort asks and not
     slice by slice; there may be none, as only some scales ask for them, and never of what is not
     trained. Raises InputError for scores that another version of the scoring made or that are of
-    other weights than the run's, and for a scan that scores.csv has and scores.json has not.
+    other weights than the run's, for files that are damaged, and for a scan that scores.csv has and
+    scores.json has not.
     """
     tables = []
     for entry in runs:
@@ -73,6 +74,7 @@ def read_scores(
         if not last and treatment != AS_PREDICTED:
             files["scores_unprocessed.csv"] = AS_PREDICTED
         for name, postprocessing in files.items():
+            _refuse_damaged(place / name, scoring.get("sha256", {}).get(name), "scores.json")
             rows = _with_scans(_read_rows(place / name), scans, place / name)
             if not last:
                 rows = _with_slices(rows, scoring, place, name == "scores.csv")
@@ -88,6 +90,16 @@ def _read_rows(path: Path) -> pd.DataFrame:
     """A table of scores. Names and phases may look like numbers or like "NA"; they are text."""
     texts, empty = dict.fromkeys(_TEXTS, str), dict.fromkeys(_NUMBERS, "")
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
+
+
+def _refuse_damaged(path: Path, sha256: str | None, record: str) -> None:
+    """InputError if a file has other bytes than the record beside it says, if it does."""
+    if sha256 is None or (path.exists() and file_sha256(path) == sha256):
+        return
+    raise InputError(
+        f"{path}: is damaged, edited or missing: it is not the file that {record} beside it speaks "
+        "of (sha256); delete it and start again"
+    )
 
 
 def _refuse_other_weights(place: Path, scans: Sequence[Mapping[str, Any]]) -> None:
@@ -155,14 +167,18 @@ def processed(scores: pd.DataFrame, cohorts: Mapping[str, Mapping[str, Any]]) ->
 def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     """history.csv of `runs`, with the columns cohort, arm, seed and best_step added.
 
-    best_step, from run.json, is the step whose weights were kept.
+    best_step, from run.json, is the step whose weights were kept. Raises InputError for a file that
+    is not the one that run.json speaks of.
     """
     tables = []
     for entry in runs:
         cohort, *_, name = entry["run"].split("/")
         seed = int(name.split("-")[0].removeprefix("seed"))
-        rows = pd.read_csv(folder / entry["run"] / "history.csv")
-        best = _read_json(folder / entry["run"] / "run.json")["best_step"]
+        place = folder / entry["run"]
+        record = _read_json(place / "run.json")
+        _refuse_damaged(place / "history.csv", record.get("history_sha256"), "run.json")
+        rows = pd.read_csv(place / "history.csv")
+        best = record["best_step"]
         tables.append(rows.assign(cohort=cohort, arm=entry["arm"], seed=seed, best_step=best))
     # Of what is not trained no step was kept.
     return pd.concat(tables, ignore_index=True).astype({"best_step": float})

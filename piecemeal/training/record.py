@@ -26,8 +26,8 @@ def minutes_per_epoch(training_seconds: float, steps: int, samples: int, batch_s
     return training_seconds / steps * math.ceil(samples / batch_size) / 60
 
 
-def run_record(run: Training, weights: Path) -> dict[str, Any]:
-    """The record of a finished run whose weights were written to `weights`.
+def run_record(run: Training, weights: Path, history: Path) -> dict[str, Any]:
+    """The record of a finished run whose weights and history were written to these files.
 
     `training_seconds` is the part of `seconds` that went into training steps, so neither into
     validation nor into saving. `minutes_per_epoch` is null where nothing was trained.
@@ -51,6 +51,7 @@ def run_record(run: Training, weights: Path) -> dict[str, Any]:
         "annotation_sha256": run.checkpoint.data["annotated"],
         "lock_sha256": lock_sha256(),
         "weights_sha256": file_sha256(weights),
+        "history_sha256": file_sha256(history),
         "device": state["device"],
         "threads": run.threads,
         "precision": state["precision"],

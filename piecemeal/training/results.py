@@ -49,7 +49,7 @@ def export(
     writer.writeheader()
     writer.writerows(run.state["history"])
     write_text(history, text.getvalue())
-    write_text(record, json.dumps(run_record(run, weights), indent=1) + "\n")
+    write_text(record, json.dumps(run_record(run, weights, history), indent=1) + "\n")
 
 
 def _save(weights: dict[str, torch.Tensor], path: Path) -> None:

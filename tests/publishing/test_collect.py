@@ -93,6 +93,18 @@ def test_scores_carry_arm_and_what_belongs_to_their_scan(tmp_path, scored):
     }
 
 
+def test_scores_that_are_not_the_file_that_was_written_are_refused(tmp_path, scored):
+    path = tmp_path / RUN / "scores.csv"
+    scored()
+    entry = scored(sha256={"scores.csv": file_sha256(path)})
+    assert len(read_scores(tmp_path, [entry], COHORTS)) == 1
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:20], whole[:-2], whole.replace(b"0.5", b"0.6")):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"scores\.csv: is damaged, edited .* delete it"):
+            read_scores(tmp_path, [entry], COHORTS)
+
+
 def test_scores_carry_the_modality_of_the_scan_and_what_is_too_small(tmp_path, scored):
     entry = scored(scans=[SCAN | {"modality": "MR"}])
     about = {"heart": {"treatment": "as predicted", "least_voxels": 50}}
@@ -296,6 +308,19 @@ def test_histories_say_which_step_was_kept(tmp_path):
     columns = ["cohort", "arm", "seed", "step", "best_step"]
     rows = read_histories(tmp_path, entries)[columns].values.tolist()
     assert rows == [["heart", "slac", 0, step, 8] for step in (4, 8)]
+
+
+def test_a_history_that_is_not_the_file_that_was_written_is_refused(tmp_path):
+    (tmp_path / RUN).mkdir(parents=True)
+    path = tmp_path / RUN / "history.csv"
+    path.write_text("step,validation_loss\n4,0.1\n8,0.2\n")
+    about = {"best_step": 8, "history_sha256": file_sha256(path)}
+    (tmp_path / RUN / "run.json").write_text(json.dumps(about))
+    entry = {"arm": "slac", "run": RUN}
+    assert len(read_histories(tmp_path, [entry])) == 2
+    path.write_text("step,validation_loss\n4,0.1\n")
+    with pytest.raises(InputError, match=r"history\.csv: is damaged, .* run\.json beside it"):
+        read_histories(tmp_path, [entry])
 
 
 def test_training_time_is_read_once_an_arm(tmp_path):

@@ -695,6 +695,7 @@ class TestARunThatStartsFromAnother:
         assert outputs["h.csv"].read_text().count("\n") == 1  # no step, no row
         record = json.loads(outputs["run.json"].read_text())
         assert record["steps"] == record["training_seconds"] == 0
+        assert record["history_sha256"] == file_sha256(outputs["h.csv"])
         assert record["minutes_per_epoch"] is record["samples_per_second"] is None
         again = finished(train("later", {"steps": 0}, starts_from=file, hash="1123456789"))
         assert equal(weights_of(before), weights_of(again))

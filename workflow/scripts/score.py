@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from piecemeal.jobs import data_folder, run_job, settings_of
-from piecemeal.provenance import write_text
+from piecemeal.provenance import file_sha256, write_text
 from piecemeal.scoring import COLUMNS, RunScores, score_run
 
 
@@ -21,12 +21,17 @@ def main(job) -> None:
     last = pd.DataFrame(columns=COLUMNS)
     if settings.get("last_weights"):
         last = scored(job.input.last, "predictions_last").processed
-    write_text(Path(job.output.scores), scores.processed.to_csv(index=False))
-    write_text(Path(job.output.unprocessed), scores.unprocessed.to_csv(index=False))
-    write_text(Path(job.output.last), last.to_csv(index=False))
+    tables = {
+        Path(job.output.scores): scores.processed,
+        Path(job.output.unprocessed): scores.unprocessed,
+        Path(job.output.last): last,
+    }
+    for path, table in tables.items():
+        write_text(path, table.to_csv(index=False))
     record = {
         "scoring": settings["hash"],
         "rows": len(scores.processed),
+        "sha256": {path.name: file_sha256(path) for path in tables},
         "scans": scores.scans,
     }
     if scores.slices:
