@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from piecemeal.errors import InputError
-from piecemeal.provenance import source_hash
+from piecemeal.provenance import FULL, source_hash
 
 
 def offer_package(checkout: str) -> None:
@@ -26,7 +26,8 @@ def offer_package(checkout: str) -> None:
 def run_job(main: Callable[[Any], None], job: Any) -> None:
     """Run a script's `main`, logging to the rule's log file.
 
-    A user's mistake ends in its message, in the log and on the terminal, without a traceback.
+    A user's mistake, and a full disk, end in a message, in the log and on the terminal, without a
+    traceback.
     """
     open(job.log[0], "w").close()
     logging.basicConfig(
@@ -37,15 +38,26 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         datefmt="%Y-%m-%d %H:%M:%S",
     )
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # on a full disk the log is full too: no traceback of that
     try:
         main(job)
     except InputError as error:
-        logging.error("%s", error)
-        print(f"{job.rule}: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(job, str(error))
+    except OSError as error:
+        if error.errno not in FULL:
+            logging.exception("unexpected error")
+            raise
+        place = error.filename or Path(str(next(iter(job.output), "."))).parent
+        _end(job, f"{place}: {error.strerror}; make room there and start the same command again")
     except Exception:
         logging.exception("unexpected error")
         raise
+
+
+def _end(job: Any, message: str) -> NoReturn:
+    logging.error("%s", message)
+    print(f"{job.rule}: {message}", file=sys.stderr)
+    sys.exit(1)
 
 
 def settings_of(job: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import fcntl
 import functools
 import hashlib
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = __package__.split(".")[0]
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or a quota, is told by
 
 
 def share(source: Path, target: Path) -> None:

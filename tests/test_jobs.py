@@ -1,11 +1,14 @@
+import errno
 import json
+import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from piecemeal.errors import InputError
-from piecemeal.jobs import data_folder, settings_of
+from piecemeal.jobs import data_folder, run_job, settings_of
 
 
 @pytest.fixture
@@ -15,6 +18,54 @@ def job(planned, settings, tmp_path):
         return SimpleNamespace(params=SimpleNamespace(asked=asked))
 
     return make
+
+
+class TestEndsOfAJob:
+    @pytest.fixture
+    def ends(self, tmp_path, capsys, monkeypatch):
+        """`ends(error)`: what a job that raises it leaves on the terminal and in its log."""
+        monkeypatch.setattr(logging, "raiseExceptions", True)
+        log, output = tmp_path / "job.log", [tmp_path / "results" / "scores.csv"]
+
+        def run(error):
+            def main(_):
+                raise error
+
+            monkeypatch.setattr(logging.root, "handlers", [])  # those of pytest come with the call
+            job = SimpleNamespace(log=[str(log)], rule="score", output=output)
+            with pytest.raises(SystemExit) as ended:
+                run_job(main, job)
+            assert ended.value.code == 1
+            return capsys.readouterr().err, log.read_text()
+
+        yield run
+        logging.captureWarnings(False)
+
+    def test_a_mistake_ends_in_its_message(self, ends):
+        said, log = ends(InputError("a.nii.gz: is cut; copy it again"))
+        assert said == "score: a.nii.gz: is cut; copy it again\n"
+        assert "ERROR a.nii.gz: is cut" in log
+        assert "Traceback" not in log
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    def test_a_full_disk_says_where_to_make_room(self, ends, tmp_path, number):
+        said, log = ends(OSError(number, os.strerror(number), "data/image.npy"))
+        assert said.startswith(f"score: data/image.npy: {os.strerror(number)}; make room there")
+        assert "Traceback" not in said + log
+        said, _ = ends(OSError(number, os.strerror(number)))  # of a file that was open
+        assert said.startswith(f"score: {tmp_path / 'results'}: ")
+
+    def test_any_other_error_is_not_hidden(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(logging.root, "handlers", [])
+
+        def main(_):
+            raise PermissionError(errno.EACCES, "Permission denied", "data/image.npy")
+
+        job = SimpleNamespace(log=[str(tmp_path / "job.log")], rule="score", output=[])
+        with pytest.raises(PermissionError):
+            run_job(main, job)
+        assert "Traceback" in (tmp_path / "job.log").read_text()
+        logging.captureWarnings(False)
 
 
 def test_a_job_has_the_settings_of_its_unit_of_the_plan(job, settings):

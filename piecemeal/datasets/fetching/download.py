@@ -7,7 +7,6 @@ What came so far survives the process (partial.py) and is asked for again from w
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import shlex
 import time
@@ -22,10 +21,9 @@ from piecemeal.datasets.fetching.partial import Partial, check_free_space, neede
 from piecemeal.datasets.fetching.progress import Report, reporting
 from piecemeal.datasets.fetching.transfer import Refused, Transfer
 from piecemeal.errors import InputError
+from piecemeal.provenance import FULL
 
 log = logging.getLogger(__name__)
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def download(
