@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from piecemeal.errors import InputError
-from piecemeal.provenance import FULL, source_hash
+from piecemeal.provenance import is_full_disk, source_hash
 
 
 def offer_package(checkout: str) -> None:
@@ -44,11 +45,12 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
     except InputError as error:
         _end(job, str(error))
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full_disk(error):
             logging.exception("unexpected error")
             raise
         place = error.filename or Path(str(next(iter(job.output), "."))).parent
-        _end(job, f"{place}: {error.strerror}; make room there and start the same command again")
+        why = error.strerror or os.strerror(errno.ENOSPC)
+        _end(job, f"{place}: {why}; make room there and start the same command again")
     except Exception:
         logging.exception("unexpected error")
         raise

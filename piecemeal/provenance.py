@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,13 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = __package__.split(".")[0]
-FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or a quota, is told by
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Whether a disk, or a quota, was full."""
+    if error.errno is None:  # numpy says in words alone that it could not write all of an array
+        return re.search(r"\d requested and \d+ written", str(error)) is not None
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def share(source: Path, target: Path) -> None:

@@ -55,6 +55,10 @@ class TestEndsOfAJob:
         said, _ = ends(OSError(number, os.strerror(number)))  # of a file that was open
         assert said.startswith(f"score: {tmp_path / 'results'}: ")
 
+    def test_a_full_disk_that_numpy_tells_of_is_known(self, ends, tmp_path):
+        said, _ = ends(OSError("32768 requested and 16256 written"))
+        assert said.startswith(f"score: {tmp_path / 'results'}: No space left on device; make room")
+
     def test_any_other_error_is_not_hidden(self, tmp_path, monkeypatch):
         monkeypatch.setattr(logging.root, "handlers", [])
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
-from piecemeal.provenance import FULL, file_sha256, locked, replacing, write_text
+from piecemeal.provenance import file_sha256, is_full_disk, locked, replacing, write_text
 
 PROGRESS = "progress.json"
 
@@ -66,7 +66,7 @@ class Checkpoint:
                 torch.save({**state, "identity": self.identity, "data": self.data}, temporary)
         except (OSError, RuntimeError) as error:
             # torch reports a full disk as a RuntimeError of its file writer.
-            if isinstance(error, OSError) and error.errno not in FULL:
+            if isinstance(error, OSError) and not is_full_disk(error):
                 raise
             free = shutil.disk_usage(self.path.parent).free // 2**20
             kept = "the previous checkpoint is kept" if self.path.exists() else "none is kept"

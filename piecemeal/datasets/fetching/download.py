@@ -21,7 +21,7 @@ from piecemeal.datasets.fetching.partial import Partial, check_free_space, neede
 from piecemeal.datasets.fetching.progress import Report, reporting
 from piecemeal.datasets.fetching.transfer import Refused, Transfer
 from piecemeal.errors import InputError
-from piecemeal.provenance import FULL
+from piecemeal.provenance import is_full_disk
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def download(
                 log.warning("%s: %s", url, reason)
                 reasons[url] = str(reason)
             except OSError as error:
-                if error.errno in FULL:
+                if is_full_disk(error):
                     raise no_space(target.parent, transfer.missing or 0, target.name) from None
                 raise
     raise InputError(_nobody_gave(transfer.partial, reasons, _where(target, by_hand, homepage)))
