@@ -22,6 +22,7 @@ class SharedChannels(nn.Module):
         super().__init__()
         self.network = network
         self.memory_format = getattr(network, "memory_format", torch.contiguous_format)
+        self.precision = getattr(network, "precision", None)
         self.register_buffer("channels", channels.clone())
         known = [sizes.get(c, torch.nan) for c in range(len(channels))]
         self.register_buffer("sizes", torch.tensor(known, dtype=torch.float32))

@@ -169,6 +169,7 @@ class OnePerTask(nn.Module):
         self.members = nn.ModuleList(members)
         self.channels = [channels] * len(members) if isinstance(channels, int) else list(channels)
         self.memory_format = getattr(members[0], "memory_format", torch.contiguous_format)
+        self.precision = getattr(members[0], "precision", None)
         self._meet = any(isinstance(module, _BatchNorm) for module in self.modules())
 
     def forward(

@@ -104,6 +104,7 @@ class WithItsPast(nn.Module):
         super().__init__()
         self.network = network
         self.memory_format = getattr(network, "memory_format", torch.contiguous_format)
+        self.precision = getattr(network, "precision", None)
         for name, value in network.state_dict().items():
             self.register_buffer(_buffer(name), value.detach().clone())
 

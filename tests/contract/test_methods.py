@@ -153,6 +153,21 @@ def test_probabilities(name, kind):
     torch.testing.assert_close(probabilities.sum(1), torch.ones(2, 5, 4))
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_a_network_needs_is_known_of_what_is_made_of_it(name, monkeypatch):
+    """Its number format and order of memory, which the loop reads off what the method builds."""
+    real = networks.build
+
+    def build(*given, **options):
+        network = real(*given, **options)
+        network.precision, network.memory_format = "float32", torch.channels_last
+        return network
+
+    monkeypatch.setattr(networks, "build", build)
+    built = network_for(methods.load(name, CLASSES))
+    assert (built.precision, built.memory_format) == ("float32", torch.channels_last)
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_predicts_class_ids_on_the_scan_s_own_voxels(cohort, name):
     method = methods.load(name, CLASSES)
