@@ -81,12 +81,13 @@ def forgetting(logits: Tensor, past: Tensor, channels: Sequence[int], asked: Ten
     and new structures are added (Cermelli et al. 2020, eq. 7). asked: bool (B, *space), the voxels
     that the mean is over; 0 if there are none, or if the past knows no structure.
     """
-    known = [0, *channels]
-    new = [n for n in range(logits.shape[1]) if n not in channels]  # and the background
-    now = logits.float().log_softmax(dim=1)
-    merged = now[:, new].logsumexp(dim=1, keepdim=True)
-    now = torch.cat([merged, now[:, known[1:]]], dim=1)
-    before = past.detach().float()[:, known].log_softmax(dim=1)
+    # One by one, as a list of numbers to index by would be copied to the device, and waited for.
+    chances = logits.float().log_softmax(dim=1).unbind(1)
+    new = [chance for n, chance in enumerate(chances) if n not in channels]  # and the background
+    merged = torch.stack(new, dim=1).logsumexp(dim=1)
+    now = torch.stack([merged, *(chances[n] for n in channels)], dim=1)
+    said = past.detach().float().unbind(1)
+    before = torch.stack([said[n] for n in (0, *channels)], dim=1).log_softmax(dim=1)
     divergence = (before.exp() * (before - now)).sum(dim=1)
     return (divergence * asked).sum() / asked.sum().clamp(min=1)
 
