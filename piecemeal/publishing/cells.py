@@ -89,12 +89,15 @@ def completed(grid: pd.DataFrame, cases: pd.Index, seeds: pd.Index) -> pd.DataFr
     """Give every case and seed a value, so that grids can be set side by side; same mean.
 
     A seed that a case lacks takes the case's mean, and a case that is not there the mean of all.
+    The others are moved away from it, by as much as there are more cases now: means of resampled
+    cases then vary as those of the cases that are there, not as if none were lacking.
     """
     if grid.index.equals(cases) and grid.columns.equals(seeds) and grid.notna().to_numpy().all():
         return grid
     of_case = grid.mean(axis=1).reindex(cases)
-    wide = grid.reindex(index=cases, columns=seeds)
-    return wide.T.fillna(of_case).T.fillna(of_case.mean())
+    wide = grid.reindex(index=cases, columns=seeds).T.fillna(of_case).T
+    mean, more = of_case.mean(), len(cases) / len(grid)
+    return (mean + (wide - mean) * more).fillna(mean)
 
 
 def average_grid(grids: Sequence[pd.DataFrame]) -> pd.DataFrame:
