@@ -32,24 +32,16 @@ class SharedChannels(nn.Module):
         return self.network(*arguments, **options)
 
 
-def with_new_rows(old: Tensor, fresh: Tensor) -> Tensor:
-    """The weights of a head that has grown: `old` first, then what is `fresh` beyond it.
-
-    `old` itself where the two differ in anything else than the number of their rows.
-    """
-    if old.shape == fresh.shape or old.shape[1:] != fresh.shape[1:] or len(old) > len(fresh):
-        return old
-    return torch.cat([old, fresh[len(old) :].to(old.device)])
-
-
-def with_moved_rows(old: Tensor, fresh: Tensor, rows: Mapping[int, int]) -> Tensor:
+def with_rows_of(old: Tensor, fresh: Tensor, rows: Mapping[int, int] | None = None) -> Tensor:
     """The weights of a head that has grown: `fresh`, with rows of `old` where they belong now.
 
-    rows: place in `old` -> place in `fresh`. `old` itself where the two differ in anything else
-    than the number of their rows.
+    rows: place in `old` -> place in `fresh`; None: the same. `old` itself where the two differ in
+    anything else than the number of their rows.
     """
     if old.shape == fresh.shape or old.shape[1:] != fresh.shape[1:] or len(old) > len(fresh):
         return old
+    if rows is None:
+        rows = {row: row for row in range(len(old))}
     grown = fresh.clone()
     grown[list(rows.values())] = old[list(rows)].to(fresh.device)
     return grown

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from piecemeal.errors import InputError
 from piecemeal.methods._batch_dice import SMOOTH, BatchDice, Targets, listed
-from piecemeal.methods._shared_channels import SharedChannels, voxels, with_new_rows
+from piecemeal.methods._shared_channels import SharedChannels, voxels, with_rows_of
 from piecemeal.methods._tasks import check_case, check_one_task, taught
 from piecemeal.sharing import ORDERS, add_task, mean_relative_sizes, share_labels
 
@@ -134,7 +134,7 @@ class LabelSharing(BatchDice):
     def adopted(self, weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
         """All of `weights`, but what the channels mean here; a head that grew keeps its rows."""
         kept = {
-            key: with_new_rows(old, fresh[key]) if key in fresh else old
+            key: with_rows_of(old, fresh[key]) if key in fresh else old
             for key, old in weights.items()
         }
         return kept | {key: fresh[key] for key in ("channels", "sizes")}

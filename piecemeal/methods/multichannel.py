@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from piecemeal.errors import InputError
 from piecemeal.methods._batch_dice import SMOOTH, BatchDice, Targets, listed
-from piecemeal.methods._shared_channels import SharedChannels, with_moved_rows
+from piecemeal.methods._shared_channels import SharedChannels, with_rows_of
 
 
 class Multichannel(BatchDice):
@@ -65,7 +65,7 @@ class Multichannel(BatchDice):
             if old:
                 rows[old - first] = new - first
         kept = {
-            key: with_moved_rows(old, fresh[key], rows) if key in fresh else old
+            key: with_rows_of(old, fresh[key], rows) if key in fresh else old
             for key, old in weights.items()
         }
         return kept | {"channels": fresh["channels"]}

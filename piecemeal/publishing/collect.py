@@ -74,7 +74,7 @@ def read_scores(
         if not last and treatment != AS_PREDICTED:
             files["scores_unprocessed.csv"] = AS_PREDICTED
         for name, postprocessing in files.items():
-            _refuse_damaged(place / name, scoring.get("sha256", {}).get(name), "scores.json")
+            _refuse_damaged(place / name, scoring.get("sha256", {}).get(name), "scores")
             rows = _with_scans(_read_rows(place / name), scans, place / name)
             if not last:
                 rows = _with_slices(rows, scoring, place, name == "scores.csv")
@@ -92,13 +92,17 @@ def _read_rows(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
 
 
-def _refuse_damaged(path: Path, sha256: str | None, record: str) -> None:
-    """InputError if a file has other bytes than the record beside it says, if it does."""
+def _refuse_damaged(path: Path, sha256: str | None, kind: str) -> None:
+    """InputError if a file has other bytes than were recorded when it was written, if they were.
+
+    kind: "scores" or "history". <kind>.csv is what the workflow asks for, so that one that is gone
+    is made again, and what belongs to it.
+    """
     if sha256 is None or (path.exists() and file_sha256(path) == sha256):
         return
     raise InputError(
-        f"{path}: is damaged, edited or missing: it is not the file that {record} beside it speaks "
-        "of (sha256); delete it and start again"
+        f"{path}: is damaged, edited or missing: it is not the file whose sha256 was recorded when "
+        f"it was written; delete {path.parent / kind}.csv and start again"
     )
 
 
@@ -176,7 +180,7 @@ def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFr
         seed = int(name.split("-")[0].removeprefix("seed"))
         place = folder / entry["run"]
         record = _read_json(place / "run.json")
-        _refuse_damaged(place / "history.csv", record.get("history_sha256"), "run.json")
+        _refuse_damaged(place / "history.csv", record.get("history_sha256"), "history")
         rows = pd.read_csv(place / "history.csv")
         best = record["best_step"]
         tables.append(rows.assign(cohort=cohort, arm=entry["arm"], seed=seed, best_step=best))

@@ -101,8 +101,19 @@ def test_scores_that_are_not_the_file_that_was_written_are_refused(tmp_path, sco
     whole = path.read_bytes()
     for damaged in (b"", whole[:20], whole[:-2], whole.replace(b"0.5", b"0.6")):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"scores\.csv: is damaged, edited .* delete it"):
+        with pytest.raises(InputError, match=r"scores\.csv: is damaged.* delete .*scores\.csv and"):
             read_scores(tmp_path, [entry], COHORTS)
+
+
+def test_of_unprocessed_scores_that_are_damaged_those_beside_them_are_to_be_deleted(
+    tmp_path, scored
+):
+    """The workflow asks for scores.csv; one of the other tables alone would not come back."""
+    entry = scored(sha256={"scores_unprocessed.csv": "0" * 64})
+    about = {"heart": {"treatment": "largest component"}}
+    message = r"scores_unprocessed\.csv: is damaged.* delete \S*/scores\.csv and start again"
+    with pytest.raises(InputError, match=message):
+        read_scores(tmp_path, [entry], about)
 
 
 def test_scores_carry_the_modality_of_the_scan_and_what_is_too_small(tmp_path, scored):
@@ -319,7 +330,7 @@ def test_a_history_that_is_not_the_file_that_was_written_is_refused(tmp_path):
     entry = {"arm": "slac", "run": RUN}
     assert len(read_histories(tmp_path, [entry])) == 2
     path.write_text("step,validation_loss\n4,0.1\n")
-    with pytest.raises(InputError, match=r"history\.csv: is damaged, .* run\.json beside it"):
+    with pytest.raises(InputError, match=r"history\.csv: is damaged, .* delete .*history\.csv and"):
         read_histories(tmp_path, [entry])
 
 
