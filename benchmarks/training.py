@@ -37,6 +37,7 @@ from torch.nn import functional as F  # noqa: N812
 from piecemeal import networks
 from piecemeal.augmentation_specs import AugmentationConfig
 from piecemeal.datasets.annotate import annotate
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.datasets.prepare import COLUMNS
 from piecemeal.plan import Planner
 from piecemeal.training import runtime
@@ -123,8 +124,8 @@ def make_store(folder: Path, volume: tuple[int, int, int]) -> tuple[Path, Path]:
             | {"split": "validation" if number == 7 else "train", "half": 1, "slices": volume[0]}
             | {"declared": ";".join(STRUCTURES), "present": ";".join(STRUCTURES)}
         )
-    pd.DataFrame(rows, columns=COLUMNS).to_csv(prepared / "cases.csv", index=False)
     (prepared / "sources.json").write_text("{}")
+    write_cases(prepared, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
     annotate(annotated, prepared, STRUCTURES, {1: {"kind": "complete"}, 2: None})
     return prepared, annotated
 

@@ -40,10 +40,19 @@ class Plan:
 
 
 def freeze(plan: Plan, path: Path) -> None:
-    """Write the plan where jobs read it; an unchanged file is left alone."""
+    """Write the plan where jobs read it; an unchanged file is left alone.
+
+    Raises InputError where it cannot be written, as on a full disk.
+    """
     text = _as_text(plan)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
+    try:
+        if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+            write_text(path, text)
+    except OSError as error:
+        raise InputError(
+            f"{path}: the plan cannot be written ({error.strerror}); make room or mend the "
+            "permissions there and start the same command again"
+        ) from error
 
 
 def thaw(path: Path) -> Plan:

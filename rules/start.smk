@@ -55,11 +55,17 @@ def take_over_jobs(lock, prefix):
         logger.info(f"Cancelled jobs of a killed snakemake: {', '.join(cancelled)}")
 
 
+@explained
+def freeze_plans():
+    """Write every plan that was made where the jobs read it."""
+    for scale, content in plans.items():
+        freeze(content, plan_file(scale))
+
+
 onstart:
     if workflow.is_main_process:
         folder_lock = take_folder()
         if prefix := getattr(workflow.executor_settings, "jobname_prefix", None):
             take_over_jobs(folder_lock, prefix)
             sign(folder_lock)
-        for scale, content in plans.items():
-            freeze(content, plan_file(scale))
+        freeze_plans()

@@ -119,9 +119,10 @@ def cohort(tmp_path_factory) -> SimpleNamespace:
     grid = {"spacing_mm": [None, 2.0, 2.0], "size": [None, 32, 32], "fit": False}
     names = {"left": ["left"], "right": ["right"]}
     normal = {"MR": {"kind": "zscore"}}
-    prepare(root / "prepared", {"blocks": source}, names, "file", grid, normal, SPLIT)
     origin = {"blocks": {"source": "local", "phantom": False, "sha256": 64 * "0"}}
+    (root / "prepared").mkdir()
     (root / "prepared" / "sources.json").write_text(json.dumps(origin))
+    prepare(root / "prepared", {"blocks": source}, names, "file", grid, normal, SPLIT)
     for name, halves in {
         "complete": {1: COMPLETE, 2: COMPLETE},
         "half": {1: COMPLETE, 2: None},

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -559,6 +560,16 @@ def test_network_options_of_the_scale_reach_the_runs(place):
     for unit in place.plan().runs.values():
         wanted = {"width": 2, "padding": "same"} if unit.settings["network"] else {}
         assert unit.settings["network_options"] == wanted
+
+
+def test_a_plan_that_cannot_be_written_says_where(place, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("piecemeal.plan_file.write_text", full)
+    path = tmp_path / "plan.json"
+    with pytest.raises(InputError, match=rf"{path}: .*No space left on device.*; make room"):
+        freeze(place.plan(), path)
 
 
 def test_freeze_and_thaw(place, tmp_path):

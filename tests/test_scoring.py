@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from piecemeal import networks, scoring
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan, read_cases
@@ -114,7 +115,7 @@ def test_predictions_of_turned_scans_lie_voxel_by_voxel_on_the_file(untrained, t
     (folder / "scan.json").write_text(json.dumps(about))
     row = {"dataset": "oblique", "scan": "one", "case": "one", "phase": "", "task": ""}
     row |= {"split": "test", "half": "", "declared": "left;right"}
-    pd.DataFrame([row]).to_csv(tmp_path / "prepared" / "cases.csv", index=False)
+    write_cases(tmp_path / "prepared", pd.DataFrame([row]).to_csv(index=False))
 
     scores, *_ = score_run(untrained("oracle"), tmp_path / "prepared", tmp_path, tmp_path)
     assert (scores["dice"] == 1).all()
@@ -275,7 +276,7 @@ def sizes(tmp_path, untrained):
         (folder / "scan.json").write_text(json.dumps(about))
         row = {"dataset": "sizes", "scan": scan, "case": scan, "phase": "", "task": ""}
         rows.append(row | {"split": "test", "half": "", "declared": "left;right"})
-    pd.DataFrame(rows).to_csv(tmp_path / "prepared" / "cases.csv", index=False)
+    write_cases(tmp_path / "prepared", pd.DataFrame(rows).to_csv(index=False))
 
     def score(least):
         settings = untrained("background", least_voxels=least)
@@ -325,9 +326,10 @@ def script(cohort, planned, tmp_path):
     return run
 
 
-def test_the_script_writes_what_belongs_to_a_scan(settings, slow, script, tmp_path):
+def test_the_script_writes_what_belongs_to_a_scan(cohort, settings, slow, script, tmp_path):
     record = script(settings())
-    assert record.keys() == {"scoring", "rows", "sha256", "scans"}
+    assert record.keys() == {"scoring", "rows", "data_manifest_sha256", "sha256", "scans"}
+    assert record["data_manifest_sha256"] == file_sha256(cohort.prepared / "cases.csv")
     tables = ("scores.csv", "unprocessed.csv", "scores_last.csv")
     assert record["sha256"] == {name: file_sha256(tmp_path / name) for name in tables}
     assert record["scoring"] == "0123456789"

@@ -10,6 +10,7 @@ import pytest
 
 from piecemeal import scoring
 from piecemeal.bitmasks import pack
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.datasets.grid import Geometry
 from piecemeal.errors import InputError
 from piecemeal.scoring import diagonal_mm, score_run
@@ -48,7 +49,7 @@ def prepared(tmp_path):
         (folder / "scan.json").write_text(json.dumps(about | {"task": task, "declared": declared}))
         row = {"dataset": "legs", "scan": name, "case": "scan1", "phase": "", "task": task}
         rows.append(row | {"split": "test", "half": "", "declared": ";".join(declared)})
-    pd.DataFrame(rows).to_csv(tmp_path / "prepared" / "cases.csv", index=False)
+    write_cases(tmp_path / "prepared", pd.DataFrame(rows).to_csv(index=False))
     return tmp_path / "prepared"
 
 

@@ -9,7 +9,8 @@ phantom). Nothing here imports torch or pandas: Snakemake asks for the table at 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,34 @@ def check_places(folder: Path, datasets: Mapping[str, Mapping[str, str]]) -> Non
     prepared before in its old place, and so did versions without a folder `restricted`.
     """
     for path in sorted(folder.glob("raw/*/manifest.json")):
-        if (source := json.loads(path.read_text(encoding="utf-8"))["source"]) != "phantom":
+        with _reading(path):
+            source = json.loads(path.read_text(encoding="utf-8"))["source"]
+        if source != "phantom":
             raise InputError(
                 f"{path.parent}: holds real data ({source}) in a folder that `dvc push` shares; "
                 f"delete it, or move it to {folder / 'restricted' / 'raw'}"
             )
     for path in sorted(folder.glob("prepared/*/sources.json")):
-        for name, source in json.loads(path.read_text(encoding="utf-8")).items():
+        with _reading(path):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            sources = {name: source["source"] for name, source in content.items()}
+        for name, source in sources.items():
             about = datasets.get(name, {"licence": "not among the data sets of this scale"})
-            if source["source"] != "phantom" and about.get("redistribution") != "allowed":
+            if source != "phantom" and about.get("redistribution") != "allowed":
                 raise InputError(
                     f"{path.parent}: holds data of {name}, which may not be passed on "
                     f"({about['licence']}), in a folder that `dvc push` shares; delete it, and "
                     f"{folder / 'annotated' / path.parent.name.rpartition('-')[0]}"
                 )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """InputError if a record cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error!r}), so it does not say whether the data beside it "
+            f"may be passed on; delete the folder {path.parent} and start again"
+        ) from None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.datasets.choosing import (
     by_publisher,
     check_cohort,
@@ -109,7 +110,7 @@ def prepare(
                 ", ".join(absent),
             )
         table = _separated(folder, table, split.get("twins") == "keep")
-        write_text(folder / "cases.csv", table.to_csv(index=False))
+        write_cases(folder, table.to_csv(index=False))
     return table
 
 
@@ -253,5 +254,6 @@ def _explain(bad: list[tuple[str, str, str]], prepared: int) -> str:
             f"{len(bad)} scans could not be prepared; the other {prepared} are done and kept:",
             *(f"  {dataset}/{scan}: {reason}" for dataset, scan, reason in sorted(bad)),
             "Repair the file or list the scan under `exclude` in " + ", ".join(files) + ".",
+            "What was drawn or downloaded comes back with `snakemake --forcerun fetch -- data`.",
         ]
     )

@@ -1,6 +1,8 @@
 """The store of prepared scans: one folder a scan and one table, cases.csv.
 
 cases.csv                         one row a scan; written last, so it exists only if all is there
+SHA256SUMS                        of cases.csv and the tables beside it (checksums.py)
+sources.json                      by data set, where its raw data came from
 twins.csv                         patients left out, as their scans are those of others, and whose
 <dataset>/<scan>/image.npy        float32 (z, y, x), normalised, on the cohort's grid
 <dataset>/<scan>/labels.npy       uint8 (z, y, x), class ids on the grid
@@ -29,10 +31,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from piecemeal.datasets.checksums import cases_file
 from piecemeal.datasets.grid import Geometry
 from piecemeal.errors import InputError
 
@@ -124,16 +127,16 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
 def read_rows(folder: Path) -> list[dict[str, str]]:
     """cases.csv of a prepared or annotated folder, row by row, all of it text.
 
-    Raises InputError if it is missing, which means the step before has not finished.
+    Raises InputError if it is not as it was written (see `cases_file`).
     """
-    with _table_of(folder).open(encoding="utf-8", newline="") as file:
+    with cases_file(folder).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def read_cases(folder: Path) -> pd.DataFrame:
     """cases.csv of a prepared or annotated folder: text columns, `half` as nullable integer.
 
-    Raises InputError if it is missing, which means the step before has not finished.
+    Raises InputError if it is not as it was written (see `cases_file`).
     """
     import pandas as pd
 
@@ -141,9 +144,17 @@ def read_cases(folder: Path) -> pd.DataFrame:
         f"{of}_{axis}": float for of in ("spacing", "fov") for axis in "zyx"
     }
     # Names and phases may look like numbers or like "NA"; they are text.
-    cases = pd.read_csv(_table_of(folder), dtype=str, keep_default_na=False)
+    cases = pd.read_csv(cases_file(folder), dtype=str, keep_default_na=False)
     cases["half"] = pd.to_numeric(cases["half"].replace("", None)).astype("Int64")
     return cases.astype({name: kind for name, kind in numbers.items() if name in cases})
+
+
+def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
+    """sources.json of a prepared folder: by data set "source", "phantom" and "sha256".
+
+    Raises InputError if it is not as it was written (see `cases_file`).
+    """
+    return json.loads(cases_file(folder).with_name("sources.json").read_text(encoding="utf-8"))
 
 
 def nowhere(cases: pd.DataFrame) -> dict[str, list[str]]:
@@ -162,12 +173,3 @@ def nowhere(cases: pd.DataFrame) -> dict[str, list[str]]:
 def names_to_ids(names: str, structures: Sequence[str]) -> list[int]:
     """Class ids of the structures that a cell of cases.csv ("liver;spleen") names, ascending."""
     return sorted(structures.index(name) + 1 for name in names.split(";") if name)
-
-
-def _table_of(folder: Path) -> Path:
-    path = Path(folder) / "cases.csv"
-    if not path.exists():
-        raise InputError(
-            f"{path}: is missing, the step that writes it has not finished; run it again"
-        )
-    return path

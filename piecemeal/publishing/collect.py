@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from piecemeal.datasets.checksums import cases_file
 from piecemeal.errors import InputError
 from piecemeal.evaluation.empty_masks import BY_SLICE
 from piecemeal.papers import AS_PREDICTED
@@ -67,7 +68,7 @@ def read_scores(
                 f"expected {entry['scoring']}); delete the file and start again"
             )
         scans = _read_scans(place / "scores.json", scoring)
-        _refuse_other_weights(place, scoring["scans"])
+        _refuse_other_run(place, scoring)
         about = cohorts[entry["run"].split("/")[0]]
         treatment, least = about["treatment"], about.get("least_voxels")
         files = {"scores_last.csv" if last else "scores.csv": treatment}
@@ -106,17 +107,23 @@ def _refuse_damaged(path: Path, sha256: str | None, kind: str) -> None:
     )
 
 
-def _refuse_other_weights(place: Path, scans: Sequence[Mapping[str, Any]]) -> None:
-    """InputError if a run's scans were predicted with other weights than it has by now.
+def _refuse_other_run(place: Path, scoring: Mapping[str, Any]) -> None:
+    """InputError if scores are of other weights, or of scans of other data, than the run is of now.
 
-    Scores that do not say with which (of an older version, say) are believed.
+    Scores that do not say of which (of an older version, say) are believed.
     """
-    scored = {scan["weights_sha256"] for scan in scans if "weights_sha256" in scan}
-    if scored and scored != {trained := _read_json(place / "run.json").get("weights_sha256")}:
-        raise InputError(
-            f"{place / 'scores.csv'}: scores of other weights (sha256 {', '.join(sorted(scored))}) "
-            f"than run.json beside it is about ({trained}); delete the file and start again"
-        )
+    by_scan, by_run = "weights_sha256", "data_manifest_sha256"
+    scored = {
+        ("weights", by_scan): {scan[by_scan] for scan in scoring["scans"] if by_scan in scan},
+        ("data", by_run): {scoring[by_run]} if by_run in scoring else set(),
+    }
+    for (what, key), found in scored.items():
+        if found and found != {trained := _read_json(place / "run.json").get(key)}:
+            raise InputError(
+                f"{place / 'scores.csv'}: scores of other {what} (sha256 "
+                f"{', '.join(sorted(found))}) than run.json beside it is about ({trained}); "
+                "delete the file and start again"
+            )
 
 
 def _read_scans(path: Path, scoring: Mapping[str, Any]) -> pd.DataFrame:
@@ -215,11 +222,13 @@ def refuse_other_data(records: Sequence[Mapping[str, Any]], prepared: Mapping[st
     """InputError if a run was trained on other data than its cohort's prepared folder now holds.
 
     prepared: cohort -> folder. A folder that is not there (results without their data) proves
-    nothing and is passed over.
+    nothing and is passed over; one that is damaged is refused as such, as its runs may be good.
     """
     for record in records:
-        cases = Path(prepared[record["cohort"]]) / "cases.csv"
-        if cases.exists() and file_sha256(cases) != record["data_manifest_sha256"]:
+        folder = Path(prepared[record["cohort"]])
+        if not (folder / "cases.csv").exists():
+            continue
+        if file_sha256(cases := cases_file(folder)) != record["data_manifest_sha256"]:
             run = f"{record['cohort']}/{record['annotation']}/{record['method']}"
             raise InputError(
                 f"{cases}: not the data that {run}/seed{record['seed']}-{record['hash']} was "

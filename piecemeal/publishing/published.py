@@ -38,7 +38,7 @@ def read_published(table: Table, folder: Path) -> pd.DataFrame:
     for name in ("note", "column"):
         published[name] = published[name].astype(object).fillna("")
     units = {measure.name: measure.unit for measure in [*table.metrics, *table.speed]}
-    places = _places(table)
+    places = places_of(table)
     seen = set()
     for number, row in enumerate(published.itertuples(index=False), start=2):
         place = (row.method, row.setting, row.column, row.metric)
@@ -55,11 +55,12 @@ def read_published(table: Table, folder: Path) -> pd.DataFrame:
     return published[_WANTED]
 
 
-def _places(table: Table) -> set[tuple[str, str, str | None, str]]:
+def places_of(table: Table) -> set[tuple[str, str, str, str]]:
     """(method, setting, column, metric) of every cell; cost belongs to no column."""
     places = set()
     for half in table.halves:
-        columns = [*(column.name for column in half.columns), half.average]
+        columns = [column.name for column in half.columns]
+        columns += [] if half.average is None else [half.average]
         measured = [(column, metric.name) for column in columns for metric in table.metrics]
         measured += [("", speed.name) for speed in table.speed]
         places |= {(arm.name, half.setting, *place) for arm in table.arms for place in measured}

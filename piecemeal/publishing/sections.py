@@ -10,11 +10,12 @@ import pandas as pd
 
 from piecemeal.figure_specs import FiguresFile
 from piecemeal.papers import Paper
+from piecemeal.publishing import ranks
 from piecemeal.publishing.collect import circumstances, read_records, read_scores
 from piecemeal.publishing.printed import lay_out
 from piecemeal.publishing.published import read_published
 from piecemeal.publishing.report import PaperSection, ReportFigure, ScaleNotice
-from piecemeal.publishing.tables import read_table, treatments
+from piecemeal.publishing.tables import read_back, read_table, treatments
 from piecemeal.table_specs import Table
 
 
@@ -38,7 +39,8 @@ def paper_section(
     for content in given["tables"]:
         spec = Table.model_validate(content)
         name = f"{key}_{spec.key}.csv"
-        rows, ranking = read_table(tables / name), pd.read_csv(tables.with_name("ranks") / name)
+        rows = read_table(tables / name, spec)
+        ranking = read_back(tables.with_name("ranks") / name, ranks.COLUMNS)
         done = {k: v for half in spec.halves for k, v in treatments(half, scores).items()}
         known = circumstances(given, records, done)
         published = read_published(spec, papers / key)

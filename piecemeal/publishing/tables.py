@@ -6,7 +6,7 @@ reference are both empty there is nothing to score, and the row does not enter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,7 @@ from piecemeal.papers import AS_PREDICTED
 from piecemeal.publishing.cells import NOT_ITS_TASK, Cell, average_cell, column_cell, grids_of
 from piecemeal.publishing.cost import speed_cell
 from piecemeal.publishing.misses import LOST, conventions, refuse_without_diagonal
-from piecemeal.publishing.published import as_printed, with_published
+from piecemeal.publishing.published import as_printed, by_arm, places_of, with_published
 from piecemeal.table_specs import Column, Half, Table
 
 COLUMNS = [
@@ -27,10 +27,31 @@ TRAINING = ["cohort", "arm", "seed", "minutes_per_epoch", "training_minutes", "p
 NO_COLUMN = ""  # of a measure of cost
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a long form back from its csv, in which an empty column reads as a missing number."""
-    rows = pd.read_csv(path)
-    return rows.assign(column=rows["column"].astype(object).fillna(NO_COLUMN))
+def read_back(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a csv of `columns` that a job before wrote; InputError if it is damaged."""
+    try:
+        rows = pd.read_csv(path)
+        return rows[list(columns)]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it and start again") from None
+
+
+def read_table(path: Path, table: Table) -> pd.DataFrame:
+    """Read the long form of `table` back from its csv; InputError if it is damaged.
+
+    An empty column reads as a missing number there.
+    """
+    rows = read_back(path, COLUMNS)
+    rows = rows.assign(column=rows["column"].astype(object).fillna(NO_COLUMN))
+    cells = by_arm(table, rows)[["method", "setting", "column", "metric"]]
+    there = set(cells.itertuples(index=False, name=None))
+    # What one arm has (a further setting, another convention for misses), all have.
+    wanted = {(arm.name, *place) for arm in table.arms for _, *place in there}
+    if absent := (places_of(table) | wanted) - there:
+        raise InputError(
+            f"{path}: has no row of {', '.join(min(absent))}; delete it and start again"
+        )
+    return rows
 
 
 def treatments(half: Half, scores: pd.DataFrame) -> dict[str, str]:

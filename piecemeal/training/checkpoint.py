@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from piecemeal.datasets.checksums import cases_file
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
 from piecemeal.provenance import file_sha256, is_full_disk, locked, replacing, write_text
@@ -107,13 +108,8 @@ class Checkpoint:
 
 
 def _manifest(folder: Path) -> str:
-    """SHA-256 of the cases.csv of a folder of data; InputError if there is none."""
-    path = Path(folder) / "cases.csv"
-    if not path.exists():
-        raise InputError(
-            f"{path}: is missing, the step that writes it has not finished; run it again"
-        )
-    return file_sha256(path)
+    """SHA-256 of the cases.csv of a folder of data; InputError if it is not as it was written."""
+    return file_sha256(cases_file(folder))
 
 
 def load_saved(path: Path) -> Any:

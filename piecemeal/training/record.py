@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from piecemeal.datasets.store import read_sources
 from piecemeal.provenance import file_sha256, lock_sha256
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run_record(run: Training, weights: Path, history: Path) -> dict[str, Any]:
         "source_hash": s["source_hash"],
         "config": s,
         "started_from": s.get("starts_from_run"),
-        "data_sources": json.loads((run.prepared / "sources.json").read_text()),
+        "data_sources": read_sources(run.prepared),
         "data_manifest_sha256": run.checkpoint.data["prepared"],
         "annotation_sha256": run.checkpoint.data["annotated"],
         "lock_sha256": lock_sha256(),

@@ -72,7 +72,9 @@ def test_codes_lie_on_the_disk_before_they_have_their_name(tmp_path, prepared, m
     monkeypatch.setattr("os.fsync", spy)
     annotate(tmp_path / "a", prepared, NAMES, {1: COMPLETE, 2: COMPLETE})
     scans = 6 * [("codes", []), ("places", ["codes.npy"])]
-    assert synced == [*scans, ("sets", ["acdc"]), ("cases", ["acdc", "sets.json"])]
+    tables = ["SHA256SUMS", "acdc", "sets.json"]
+    sums = ("SHA256SUMS", ["acdc", "sets.json"])
+    assert synced == [*scans, ("sets", ["acdc"]), sums, ("cases", tables)]
 
 
 def test_places_of_the_codes_lie_beside_them(tmp_path, prepared):

@@ -90,3 +90,23 @@ def test_raw_data_that_lie_where_they_lay_before_are_refused(tmp_path, source):
         check_places(tmp_path, {"secret": ABOUT})
     manifest.write_text(json.dumps({"source": "phantom"}))
     check_places(tmp_path, {"secret": ABOUT})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "{}"])
+def test_raw_data_that_do_not_say_what_they_are_are_refused(tmp_path, content):
+    path = tmp_path / "raw/secret-0123456789/manifest.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    said = rf"{path}: cannot be read.*delete the folder {path.parent} and start again"
+    with pytest.raises(InputError, match=said):
+        check_places(tmp_path, {"secret": ABOUT})
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"secret": {}}', '{"secret": 1}'])
+def test_prepared_data_that_do_not_say_what_they_are_are_refused(tmp_path, content):
+    path = tmp_path / "prepared/liver-0123456789/sources.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    said = rf"{path}: cannot be read.*delete the folder {path.parent} and start again"
+    with pytest.raises(InputError, match=said):
+        check_places(tmp_path, {"secret": ABOUT})

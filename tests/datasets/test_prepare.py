@@ -525,6 +525,7 @@ def test_prepare_waits_for_whom_holds_the_folder(store, arguments, waits):
     assert len(read_cases(store)) == 8
     assert sorted(path.name for path in store.iterdir()) == [
         "LOCK",
+        "SHA256SUMS",
         "acdc",
         "cases.csv",
         "twins.csv",

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import QualitativeFigure
 from piecemeal.publishing.chosen import (
@@ -118,7 +119,7 @@ def knees(tmp_path):
             )
             rows.append({"dataset": "ct", "scan": folder.name, "case": case, "phase": ""})
             rows[-1] |= {"task": task, "split": "test", "half": ""}
-    pd.DataFrame(rows).to_csv(tmp_path / "prepared" / "cases.csv", index=False)
+    write_cases(tmp_path / "prepared", pd.DataFrame(rows).to_csv(index=False))
     predicted = tmp_path / "predictions" / "ct"
     predicted.mkdir(parents=True)
     for case in ("p1", "p2"):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
 from piecemeal.publishing.collect import (
@@ -27,7 +28,7 @@ COHORTS = {"heart": {"treatment": "as predicted"}}
 def prepared(tmp_path):
     folder = tmp_path / "prepared"
     folder.mkdir()
-    (folder / "cases.csv").write_text("dataset,scan\nacdc,patient001_ED\n")
+    write_cases(folder, "dataset,scan\nacdc,patient001_ED\n")
     return folder
 
 
@@ -45,6 +46,16 @@ def test_runs_of_other_data_are_refused(prepared):
     with pytest.raises(InputError, match=RUN) as error:
         refuse_other_data([record("0" * 64)], {"heart": str(prepared)})
     assert str(prepared / "cases.csv") in str(error.value)
+
+
+def test_good_runs_of_a_damaged_table_of_cases_are_not_to_be_deleted(prepared):
+    table = prepared / "cases.csv"
+    same = record(file_sha256(table))
+    table.write_text(table.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(InputError) as error:
+        refuse_other_data([same], {"heart": str(prepared)})
+    assert str(error.value).startswith(f"{table}: is damaged, edited or missing")
+    assert str(error.value).endswith(f"delete {table} and start again")
 
 
 def test_results_without_their_data_prove_nothing(tmp_path):
@@ -217,6 +228,21 @@ def test_scores_of_other_weights_are_refused(tmp_path, scored, trained):
         assert len(read_scores(tmp_path, [entry], COHORTS)) == 1
         return
     said = r"scores\.csv: scores of other weights \(sha256 a{64}\) .*; delete the file and start"
+    with pytest.raises(InputError, match=said):
+        read_scores(tmp_path, [entry], COHORTS)
+
+
+@pytest.mark.parametrize("trained", ["a" * 64, "b" * 64])
+def test_scores_of_scans_of_other_data_are_refused(tmp_path, scored, trained):
+    entry = scored()
+    path = tmp_path / RUN / "scores.json"
+    content = json.loads(path.read_text()) | {"data_manifest_sha256": "a" * 64}
+    path.write_text(json.dumps(content))
+    (tmp_path / RUN / "run.json").write_text(json.dumps({"data_manifest_sha256": trained}))
+    if trained == "a" * 64:
+        assert len(read_scores(tmp_path, [entry], COHORTS)) == 1
+        return
+    said = r"scores\.csv: scores of other data \(sha256 a{64}\) .*; delete the file and start"
     with pytest.raises(InputError, match=said):
         read_scores(tmp_path, [entry], COHORTS)
 

@@ -135,7 +135,7 @@ def test_names_of_the_paper_lead_back_to_the_arms(slices):
 def test_arms_of_one_label_stand_side_by_side(printed, scores, tmp_path):
     table, published = printed
     build_table(table, scores, published).to_csv(tmp_path / "rows.csv", index=False)
-    rows = read_table(tmp_path / "rows.csv")
+    rows = read_table(tmp_path / "rows.csv", table)
     laid = lay_out(table, rows, published, HERE, build_ranks(table, scores))
     (block,) = laid.halves[0].blocks
     assert block.headings == ["20 %", "100 %"]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.publishing.quality import write_page
 from piecemeal.publishing.thumbnails import HEIGHT, outline_colours, projection, thumbnail
@@ -103,7 +104,7 @@ def test_the_page_of_projections_colours_bits_by_the_scans_task(cohort, tmp_path
     shutil.copytree(cohort.prepared, prepared)
     table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
     table["task"] = ["one", *7 * ["other"]]
-    table.to_csv(prepared / "cases.csv", index=False)
+    write_cases(prepared, table.to_csv(index=False))
     image, labels = overlapping_scene()
     for row in table.itertuples():
         np.save(prepared / row.dataset / row.scan / "image.npy", image)
@@ -148,9 +149,9 @@ def test_the_page_says_what_is_in_no_scan_and_who_was_left_out(cohort, tmp_path)
     assert "left out" not in before
     table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
     table["declared"] += ";spleen"
-    table.to_csv(prepared / "cases.csv", index=False)
     twin = "blocks,subject009,the same scan as blocks/subject001"
     (prepared / "twins.csv").write_text(f"dataset,case,reason\n{twin}\n")
+    write_cases(prepared, table.to_csv(index=False))
     write_page(tmp_path / "page.html", COHORT, prepared, [])
     text = (tmp_path / "page.html").read_text()
     assert "<dt>in no scan</dt><dd>spleen</dd>" in text
@@ -168,7 +169,7 @@ def test_the_page_says_what_was_not_drawn_in_a_scan(cohort, tmp_path):
     shutil.copytree(cohort.prepared, prepared)
     table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
     table.loc[0, "declared"] = "right"
-    table.to_csv(prepared / "cases.csv", index=False)
+    write_cases(prepared, table.to_csv(index=False))
     write_page(tmp_path / "page.html", COHORT, prepared, [])
     assert (tmp_path / "page.html").read_text().count("not drawn: left") == 1
 
@@ -179,7 +180,7 @@ def test_structures_of_other_tasks_are_not_missed(cohort, tmp_path):
     table = pd.read_csv(prepared / "cases.csv", dtype=str, keep_default_na=False)
     table["task"] = ["one", "one", "one", *5 * ["other"]]
     table["declared"] = ["left", "left", "", *5 * ["right"]]
-    table.to_csv(prepared / "cases.csv", index=False)
+    write_cases(prepared, table.to_csv(index=False))
     write_page(tmp_path / "page.html", COHORT, prepared, [])
     text = (tmp_path / "page.html").read_text()
     assert re.findall("not drawn: [^<]*", text) == ["not drawn: left"]

@@ -212,9 +212,19 @@ def test_a_cohort_without_phases_is_read_back_from_csv(table, scores, published,
     assert cell(rows, "a", "LV ED", "DSC")["mean"] == pytest.approx(0.8)
 
 
-def test_a_table_reads_back_as_it_was_written(built, tmp_path):
+def test_a_table_reads_back_as_it_was_written(table, built, tmp_path):
     (tmp_path / "table.csv").write_text(built.to_csv(index=False))
-    assert read_table(tmp_path / "table.csv")["column"].tolist() == built["column"].tolist()
-    costs = built.assign(column="")
+    read = read_table(tmp_path / "table.csv", table)
+    assert read["column"].tolist() == built["column"].tolist()
+    costs = pd.concat([built, built.assign(column="")])
     (tmp_path / "cost.csv").write_text(costs.to_csv(index=False))
-    assert set(read_table(tmp_path / "cost.csv")["column"]) == {""}
+    assert (read_table(tmp_path / "cost.csv", table)["column"] == "").sum() == len(built)
+
+
+@pytest.mark.parametrize("lines", [0, 1, -1])
+def test_a_table_that_was_cut_is_refused(table, built, tmp_path, lines):
+    path = tmp_path / "table.csv"
+    path.write_text("".join(built.to_csv(index=False).splitlines(keepends=True)[:lines]))
+    said = rf"{path}: (cannot be read|has no row of).*; delete it and start again"
+    with pytest.raises(InputError, match=said):
+        read_table(path, table)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.errors import InputError
 from piecemeal.training import cases as module
 from piecemeal.training.cases import load_cases
@@ -91,7 +92,7 @@ def test_the_view_of_a_case_is_that_of_its_row(cohort, tmp_path):
     path = tmp_path / "annotated" / "cases.csv"
     header, first, *others = path.read_text().splitlines()
     assert header.endswith(",view")
-    path.write_text("\n".join([header, first + "coronal", *others]) + "\n")
+    write_cases(path.parent, "\n".join([header, first + "coronal", *others]) + "\n")
     splits = ("train", "validation")
     cases = [c for s in splits for c in load_cases(cohort.prepared, path.parent, s, CLASSES)]
     assert sorted(case.view for case in cases) == ["", "", "", "", "", "coronal"]
@@ -141,7 +142,7 @@ def test_an_empty_split_is_refused_by_name(cohort, tmp_path):
     shutil.copytree(cohort.annotated["half"], folder)
     path = folder / "cases.csv"
     rows = path.read_text().splitlines()
-    path.write_text("\n".join(row for row in rows if ",validation," not in row) + "\n")
+    write_cases(folder, "\n".join(row for row in rows if ",validation," not in row) + "\n")
     with pytest.raises(InputError, match=r"cases\.csv: no case of the split 'validation' is left"):
         load_cases(cohort.prepared, folder, "validation", CLASSES)
 

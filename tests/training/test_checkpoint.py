@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from piecemeal import provenance
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.errors import InputError
 from piecemeal.training import checkpoint as module
 from piecemeal.training.checkpoint import Checkpoint, random_states, restore_random_states
@@ -18,7 +19,7 @@ def made(tmp_path):
     """Makes the checkpoint of a run of small data."""
     for name in ("prepared", "annotated"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "cases.csv").write_text("dataset,scan\n")
+        write_cases(tmp_path / name, "dataset,scan\n")
 
     def make(identity: str = "0123456789") -> Checkpoint:
         folder = tmp_path / "checkpoints"
@@ -66,7 +67,7 @@ def test_another_configuration_is_refused(checkpoint, made):
 def test_other_data_are_refused(checkpoint, made, tmp_path, changed):
     checkpoint.save({"step": 7})
     assert made().load()["step"] == 7
-    (tmp_path / changed / "cases.csv").write_text("dataset,scan\nacdc,patient001_ED\n")
+    write_cases(tmp_path / changed, "dataset,scan\nacdc,patient001_ED\n")
     said = r"last\.pt: checkpoint of other data than .*; delete it to train on these, or put"
     with pytest.raises(InputError, match=said):
         made().load()

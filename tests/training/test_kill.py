@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
+from piecemeal.datasets.checksums import write_cases
+
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
 STEPS = 100
 KILLS = 20
@@ -224,7 +226,7 @@ def test_a_start_that_waits_for_another_can_be_stopped(job, start):
 
 
 def test_a_mistake_of_the_user_ends_in_one_message(job, start, tmp_path):
-    (tmp_path / "cases.csv").write_text("dataset,scan,split\n")
+    write_cases(tmp_path, "dataset,scan,split\n")
     wrong = job("wrong")
     wrong.params.folders["annotated"] = str(tmp_path)
     assert exit_code(start(wrong)) == 1

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from piecemeal.augmentation_specs import AugmentationConfig
+from piecemeal.datasets.checksums import write_cases
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
 from piecemeal.training import loop, runtime
@@ -395,8 +396,8 @@ def replace_data(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(cohort, "annotated", folders)
 
     def replace(name: str) -> None:
-        with (tmp_path / name / "cases.csv").open("a") as file:
-            file.write("\n")
+        table = tmp_path / name / "cases.csv"
+        write_cases(table.parent, table.read_text() + "\n")
 
     return replace
 

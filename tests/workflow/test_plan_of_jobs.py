@@ -377,7 +377,7 @@ def test_a_second_snakemake_in_the_folder_is_refused(project):
 
 def test_code_that_was_edited_after_planning_is_refused(project):
     # Planned by the main process, then the reader changes before its job starts.
-    frozen = "            freeze(content, plan_file(scale))\n"
+    frozen = "        freeze_plans()\n"
     reader = "piecemeal/datasets/layouts/acdc.py"
     edit = f"        with open('{reader}', 'a') as code: code.write('x = 1\\n')\n"
     project.edit("rules/start.smk", frozen, frozen + edit)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from piecemeal.evaluation import claims
 from piecemeal.jobs import run_job
 from piecemeal.provenance import write_text
 from piecemeal.publishing import summary
 from piecemeal.publishing.collect import processed, read_records, read_scores, refuse_other_data
+from piecemeal.publishing.tables import read_back
 
 
 def main(job) -> None:
@@ -19,7 +21,7 @@ def main(job) -> None:
         read.append(scores.assign(paper=paper))
         trained |= {entry["run"] for entry in given["runs"]}
     dice = summary.mean_dice(pd.concat(read, ignore_index=True))
-    found = summary.metrics(dice, pd.read_csv(job.input.claims))
+    found = summary.metrics(dice, read_back(job.input.claims, claims.COLUMNS))
     write_text(Path(job.output.metrics), json.dumps(found, indent=1) + "\n")
     write_text(Path(job.output.dice), dice.to_csv(index=False))
     curves = summary.training_curves(runs, sorted(trained))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from piecemeal.datasets.checksums import cases_file
 from piecemeal.jobs import data_folder, run_job, settings_of
 from piecemeal.provenance import file_sha256, write_text
 from piecemeal.scoring import COLUMNS, RunScores, score_run
@@ -31,6 +32,8 @@ def main(job) -> None:
     record = {
         "scoring": settings["hash"],
         "rows": len(scores.processed),
+        # Of the scans that it was scored on, as run.json has it of those that it was trained on.
+        "data_manifest_sha256": file_sha256(cases_file(data_folder(job, "prepared"))),
         "sha256": {path.name: file_sha256(path) for path in tables},
         "scans": scores.scans,
     }
