@@ -37,7 +37,7 @@ from torch.nn import functional as F  # noqa: N812
 from piecemeal import networks
 from piecemeal.augmentation_specs import AugmentationConfig
 from piecemeal.datasets.annotate import annotate
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.datasets.prepare import COLUMNS
 from piecemeal.plan import Planner
 from piecemeal.training import runtime

@@ -6,12 +6,13 @@ reads the papers at every start.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from piecemeal.table_specs import ScoreName
-from piecemeal.validation import Name, Strict
+from piecemeal.validation import Name, Strict, load_model
 
 
 class Claim(Strict):
@@ -139,3 +140,8 @@ class ClaimsFile(Strict):
         if repeated:
             raise ValueError(f"claim ids must differ, repeated: {', '.join(repeated)}")
         return claims
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """Read a claims.yaml; InputError naming the file, the key and what is allowed."""
+    return list(load_model(path, ClaimsFile).claims)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from piecemeal.claim_specs import Claim, ClaimsFile
+from piecemeal.claim_specs import Claim, load_claims
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import (
     FigureBase,
@@ -164,7 +164,7 @@ def load_paper(folder: Path) -> PaperFolder:
             )
     claims = []
     if (where := folder / "claims.yaml").exists():
-        claims = load_model(where, ClaimsFile).claims
+        claims = load_claims(where)
     for claim in claims:
         asked = {(arm, claim.cohort) for arm in (claim.better, claim.worse)}
         _check_arms(where, claim.claim, asked, planned)

@@ -54,7 +54,6 @@ rule claims:
     input:
         first_start(),
         scores=lambda wc: run_files(wc.scale, plan(wc.scale).runs, "scores.csv"),
-        claims=lambda wc: claims_of(papers(wc.scale)),
     output:
         claims="<results>/claims.csv",
     log:

@@ -22,12 +22,6 @@ def figures(scale):
     ]
 
 
-def claims_of(papers):
-    """The files of those papers that claim anything."""
-    paths = [Path(f"config/papers/{paper}/claims.yaml") for paper in papers]
-    return [path for path in paths if path.exists()]
-
-
 def quality_pages(scale):
     """The page of every cohort that shows all its cases, and one case of each data set."""
     pages = [
@@ -50,11 +44,13 @@ def numbers(scale):
 def published(scale):
     """Everything that the default target asks for.
 
-    The scores of the runs are among it, though tables are made of them: where tables came without
-    Snakemake's records, as in a clone, it would not look for the runs behind them.
+    The scores and records of the runs are among it, though tables are made of them: where tables
+    came without Snakemake's records, as in a clone, it would not look for the runs behind them, nor
+    go on with a training that was forced and broken off, whose scores from before are there.
     """
-    scores = run_files(scale, plan(scale).runs, "scores.csv")
-    return scores + numbers(scale) + pictures(scale) + licence_tables(scale)
+    runs = plan(scale).runs
+    files = [run_files(scale, runs, name) for name in ("scores.csv", "run.json")]
+    return sum(files, []) + numbers(scale) + pictures(scale) + licence_tables(scale)
 
 
 def prepared_folders(scale, runs):

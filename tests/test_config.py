@@ -15,11 +15,11 @@ from piecemeal import (
     registry,
     training_specs,
 )
+from piecemeal.claim_specs import load_claims
 from piecemeal.cohort_specs import CohortConfig
 from piecemeal.config import MainConfig, ScaleConfig
 from piecemeal.dataset_specs import DatasetConfig
 from piecemeal.errors import InputError
-from piecemeal.evaluation.claims import load_claims
 from piecemeal.training_specs import MethodConfig, TrainingConfig
 from piecemeal.validation import Strict, load_model, load_yaml, validate
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from piecemeal.claim_specs import load_claims
 from piecemeal.cohort_specs import CohortConfig
-from piecemeal.evaluation.claims import load_claims
 from piecemeal.papers import load_paper
 from piecemeal.publishing.published import as_printed, read_published
 from piecemeal.validation import load_model

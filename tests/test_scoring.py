@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from piecemeal import networks, scoring
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.datasets.grid import Geometry
 from piecemeal.datasets.orientation import to_canonical
 from piecemeal.datasets.store import PreparedScan, read_cases

@@ -10,7 +10,7 @@ import pytest
 
 from piecemeal import scoring
 from piecemeal.bitmasks import pack
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.datasets.grid import Geometry
 from piecemeal.errors import InputError
 from piecemeal.scoring import diagonal_mm, score_run

@@ -3,7 +3,7 @@
 cases.csv                    one row a scan, columns COLUMNS; written last. `undeclared`: ids of
                              structures that its data set does not label; `view`: how the slices
                              lie that alone were drawn ("axial", ...), empty of a whole scan
-SHA256SUMS                   of cases.csv and sets.json (checksums.py)
+SHA256SUMS                   of cases.csv and sets.json (case_table.py)
 sets.json                    {protocol: [[class ids of code 0], [of code 1], ...]}, a protocol for
                              each list of structures that scans of a data set were drawn with, and
                              one a table where it depends on what the slices show
@@ -27,7 +27,7 @@ from piecemeal.datasets.annotators import (
     labels_of,
     name_protocols,
 )
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.datasets.places import write_places
 from piecemeal.datasets.splits import shuffled
 from piecemeal.datasets.store import PreparedScan, names_to_ids, read_cases

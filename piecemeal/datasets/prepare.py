@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.datasets.choosing import (
     by_publisher,
     check_cohort,

@@ -1,7 +1,7 @@
 """The store of prepared scans: one folder a scan and one table, cases.csv.
 
 cases.csv                         one row a scan; written last, so it exists only if all is there
-SHA256SUMS                        of cases.csv and the tables beside it (checksums.py)
+SHA256SUMS                        of cases.csv and the tables beside it (case_table.py)
 sources.json                      by data set, where its raw data came from
 twins.csv                         patients left out, as their scans are those of others, and whose
 <dataset>/<scan>/image.npy        float32 (z, y, x), normalised, on the cohort's grid
@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from piecemeal.datasets.checksums import cases_file
+from piecemeal.datasets.case_table import cases_file
 from piecemeal.datasets.grid import Geometry
 from piecemeal.errors import InputError
 

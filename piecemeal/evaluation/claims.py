@@ -5,15 +5,13 @@ tests is in `claim_kinds`.
 """
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import pandas as pd
 
-from piecemeal.claim_specs import Claim, ClaimsFile
+from piecemeal.claim_specs import Claim
 from piecemeal.errors import InputError
 from piecemeal.evaluation import statistics
 from piecemeal.evaluation.claim_kinds import ALPHA, way_to_test
-from piecemeal.validation import load_model
 
 COLUMNS = [
     "paper",
@@ -31,11 +29,6 @@ COLUMNS = [
     "n_seeds",
     "verdict",
 ]
-
-
-def load_claims(path: Path) -> list[Claim]:
-    """Read a claims.yaml; InputError naming the file, the key and what is allowed."""
-    return list(load_model(path, ClaimsFile).claims)
 
 
 def evaluate_claims(

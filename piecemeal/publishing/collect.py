@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from piecemeal.datasets.checksums import cases_file
+from piecemeal.datasets.case_table import cases_file
 from piecemeal.errors import InputError
 from piecemeal.evaluation.empty_masks import BY_SLICE
 from piecemeal.papers import AS_PREDICTED

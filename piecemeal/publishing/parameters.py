@@ -152,8 +152,11 @@ def networks(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, st
 
 
 def claims(planner: Planner, plan: Plan) -> dict[str, Any]:
-    """Parameters of claims.csv, over all papers of the scale."""
-    papers = {paper: shared(planner, plan, paper) for paper in plan.papers}
+    """Parameters of claims.csv, over all papers of the scale, what they claim among them."""
+    papers = {}
+    for paper in plan.papers:
+        claimed = [claim.model_dump(mode="json") for claim in planner.paper(paper).claims]
+        papers[paper] = shared(planner, plan, paper) | {"claims": claimed}
     return {"papers": papers, "code": _code("claims")}
 
 

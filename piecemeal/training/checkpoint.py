@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from piecemeal.datasets.checksums import cases_file
+from piecemeal.datasets.case_table import cases_file
 from piecemeal.errors import InputError
 from piecemeal.methods._base import Method
 from piecemeal.provenance import file_sha256, is_full_disk, locked, replacing, write_text

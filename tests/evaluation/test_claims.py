@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piecemeal.claim_specs import Claim, Close, LargerGain, Similar, Superior
+from piecemeal.claim_specs import Claim, Close, LargerGain, Similar, Superior, load_claims
 from piecemeal.errors import InputError
 from piecemeal.evaluation.claim_kinds import TESTS, way_to_test
-from piecemeal.evaluation.claims import COLUMNS, evaluate_claims, load_claims
+from piecemeal.evaluation.claims import COLUMNS, evaluate_claims
 from piecemeal.evaluation.statistics import mean_over_cases, paired_permutation_p
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from piecemeal.claim_specs import Superior
+from piecemeal.claim_specs import Superior, load_claims
 from piecemeal.errors import InputError
-from piecemeal.evaluation.claims import evaluate_claims, load_claims
+from piecemeal.evaluation.claims import evaluate_claims
 
 CONFIG = Path(__file__).parents[2] / "config"
 ANAND = CONFIG / "papers" / "anand2024"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.errors import InputError
 from piecemeal.figure_specs import QualitativeFigure
 from piecemeal.publishing.chosen import (

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
 from piecemeal.publishing.collect import (

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.datasets.store import PreparedScan
 from piecemeal.publishing.quality import write_page
 from piecemeal.publishing.thumbnails import HEIGHT, outline_colours, projection, thumbnail

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.errors import InputError
 from piecemeal.training import cases as module
 from piecemeal.training.cases import load_cases

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from piecemeal import provenance
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.errors import InputError
 from piecemeal.training import checkpoint as module
 from piecemeal.training.checkpoint import Checkpoint, random_states, restore_random_states

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / "train.py"
 STEPS = 100

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from piecemeal.augmentation_specs import AugmentationConfig
-from piecemeal.datasets.checksums import write_cases
+from piecemeal.datasets.case_table import write_cases
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256
 from piecemeal.training import loop, runtime

@@ -115,6 +115,16 @@ def test_a_learning_rate_reruns_its_method_and_what_follows(finished_copy):
     assert all("/half_merged/slac/" in line for line in trained)
 
 
+def test_a_claim_but_no_comment_beside_it_reruns_the_claims(finished_copy):
+    path = "config/papers/kemnitz2018/claims.yaml"
+    finished_copy.edit(path, "claims:", "# From the abstract.\nclaims:")
+    assert finished_copy.planned_jobs() == {}
+    finished_copy.edit(path, "margin: 0.011", "margin: 0.012")
+    jobs = finished_copy.planned_jobs()
+    assert jobs.pop("total") == sum(jobs.values())
+    assert {"claims"} <= set(jobs) <= {"all", "claims", "metrics", "params", "report"}
+
+
 def test_a_caption_redraws_the_table_only(finished_copy):
     finished_copy.edit(
         "config/papers/kemnitz2018/tables.yaml", "Thigh and cardiac MR", "MR of thigh and heart"

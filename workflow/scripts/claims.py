@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from piecemeal.evaluation.claims import evaluate_claims, load_claims
+from piecemeal.claim_specs import ClaimsFile
+from piecemeal.evaluation.claims import evaluate_claims
 from piecemeal.jobs import run_job
 from piecemeal.provenance import write_text
 from piecemeal.publishing.collect import processed, read_records, read_scores, refuse_other_data
 
 
 def main(job) -> None:
-    tested, files = [], {Path(path).parent.name: Path(path) for path in job.input.claims}
+    tested = []
     for paper, given in job.params.given["papers"].items():
         runs = Path(job.params.runs)
         refuse_other_data(read_records(runs, given["runs"]), job.params.prepared)
@@ -19,7 +20,7 @@ def main(job) -> None:
         scores = processed(scores, given["cohorts"])
         cohorts = {name: cohort["not_run"] for name, cohort in given["cohorts"].items()}
         left_out = {name: cohort["left_out"] for name, cohort in given["cohorts"].items()}
-        claims = load_claims(files[paper]) if paper in files else []
+        claims = ClaimsFile.model_validate({"claims": given["claims"]}).claims
         tested.append(evaluate_claims(paper, claims, scores, cohorts, left_out))
     write_text(Path(job.output.claims), pd.concat(tested).to_csv(index=False))
 

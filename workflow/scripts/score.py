@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from piecemeal.datasets.checksums import cases_file
+from piecemeal.datasets.case_table import cases_file
 from piecemeal.jobs import data_folder, run_job, settings_of
 from piecemeal.provenance import file_sha256, write_text
 from piecemeal.scoring import COLUMNS, RunScores, score_run

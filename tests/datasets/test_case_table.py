@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from piecemeal.datasets.annotate import annotate
-from piecemeal.datasets.checksums import NAME, cases_file, write_cases
+from piecemeal.datasets.case_table import NAME, cases_file, write_cases
 from piecemeal.datasets.store import read_cases, read_rows, read_sources
 from piecemeal.errors import InputError
 from piecemeal.training.cases import load_cases
