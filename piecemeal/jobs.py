@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +28,8 @@ def offer_package(checkout: str) -> None:
 def run_job(main: Callable[[Any], None], job: Any) -> None:
     """Run a script's `main`, logging to the rule's log file.
 
-    A user's mistake, and a full disk, end in a message, in the log and on the terminal, without a
-    traceback.
+    A user's mistake, a full disk and Ctrl-C end in a message, in the log and on the terminal,
+    without a traceback.
     """
     open(job.log[0], "w").close()
     logging.basicConfig(
@@ -51,15 +52,17 @@ def run_job(main: Callable[[Any], None], job: Any) -> None:
         place = error.filename or Path(str(next(iter(job.output), "."))).parent
         why = error.strerror or os.strerror(errno.ENOSPC)
         _end(job, f"{place}: {why}; make room there and start the same command again")
+    except KeyboardInterrupt:
+        _end(job, "interrupted; start the same command again to go on", 128 + signal.SIGINT)
     except Exception:
         logging.exception("unexpected error")
         raise
 
 
-def _end(job: Any, message: str) -> NoReturn:
+def _end(job: Any, message: str, status: int = 1) -> NoReturn:
     logging.error("%s", message)
     print(f"{job.rule}: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)
 
 
 def settings_of(job: Any) -> dict[str, Any]:

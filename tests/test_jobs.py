@@ -27,7 +27,7 @@ class TestEndsOfAJob:
         monkeypatch.setattr(logging, "raiseExceptions", True)
         log, output = tmp_path / "job.log", [tmp_path / "results" / "scores.csv"]
 
-        def run(error):
+        def run(error, status=1):
             def main(_):
                 raise error
 
@@ -35,7 +35,7 @@ class TestEndsOfAJob:
             job = SimpleNamespace(log=[str(log)], rule="score", output=output)
             with pytest.raises(SystemExit) as ended:
                 run_job(main, job)
-            assert ended.value.code == 1
+            assert ended.value.code == status
             return capsys.readouterr().err, log.read_text()
 
         yield run
@@ -46,6 +46,11 @@ class TestEndsOfAJob:
         assert said == "score: a.nii.gz: is cut; copy it again\n"
         assert "ERROR a.nii.gz: is cut" in log
         assert "Traceback" not in log
+
+    def test_an_interrupt_is_no_error_of_the_code(self, ends):
+        said, log = ends(KeyboardInterrupt(), status=130)
+        assert said == "score: interrupted; start the same command again to go on\n"
+        assert "Traceback" not in said + log
 
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
     def test_a_full_disk_says_where_to_make_room(self, ends, tmp_path, number):

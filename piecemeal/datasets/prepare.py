@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -237,6 +238,7 @@ def _end_with_parent() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, which ends the parent, goes to all
     threading.Thread(target=watch, daemon=True).start()
 
 

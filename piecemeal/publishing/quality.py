@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -99,7 +100,9 @@ def _each(
 ) -> list[str]:
     if workers <= 1:
         return list(map(function, folders, colours))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+    context, alone = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, which goes to every process, ends the parent; that ends the workers.
+    with ProcessPoolExecutor(workers, context, signal.signal, alone) as pool:
         return list(pool.map(function, folders, colours, chunksize=8))
 
 

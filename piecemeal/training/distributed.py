@@ -173,8 +173,8 @@ def _synchronise_norms(network: nn.Module) -> None:
 def launch(processes: int, job: Path, log: Path) -> None:
     """Train the run that the file `job` describes in so many processes on this machine.
 
-    What they say is appended to `log`. At SIGTERM, SIGUSR1 and SIGURG they save at the next row of
-    the history, and this process exits with status 75: start it again. torchrun is not told, for it
+    What they say is appended to `log`. At one of `STOP_SIGNALS` they save at the next row of the
+    history, and this process exits with status 75: start it again. torchrun is not told, for it
     kills its processes half a minute after a signal; they are in a session of their own, so that a
     signal to a whole job does not reach it. Raises InputError if they failed.
     """

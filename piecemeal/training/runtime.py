@@ -23,7 +23,7 @@ from piecemeal.provenance import short_hash
 
 log = logging.getLogger(__name__)
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG, signal.SIGINT)
 REQUEUE = 75  # exit status "temporary failure": the job saved its state and wants to run again
 
 
@@ -149,7 +149,7 @@ def device_name(device: torch.device) -> str:
 
 
 class StopRequest:
-    """Notes SIGTERM, SIGUSR1 and SIGURG, so that the loop can finish its step, save and exit."""
+    """Notes `STOP_SIGNALS`, so that the loop can finish its step, save and exit."""
 
     def __init__(self):
         self.signal: int | None = None

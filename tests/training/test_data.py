@@ -369,7 +369,7 @@ def test_a_worker_computes_in_one_thread(noted):
         torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", ["TERM", "USR1", "URG"])
+@pytest.mark.parametrize("name", ["TERM", "USR1", "URG", "INT"])
 def test_a_signal_to_every_process_leaves_the_workers_at_work(noted, name):
     """The run notes it and saves; for that it needs the batches that are on their way."""
     with StopRequest() as stop:

@@ -180,7 +180,7 @@ def test_volumes_too_end_with_the_same_bits(job, start):
     assert results(killed)[2]["resumed_at_steps"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda s: s.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
 def test_asked_to_stop_it_saves_and_asks_to_be_started_again(whole, job, start, number):
     stopped = job(f"stopped_{number}")
     process = start(stopped)

@@ -355,7 +355,7 @@ def test_no_finite_validation_loss_names_the_configuration(train, tmp_path, monk
         export(training, tmp_path / "w.pt", tmp_path / "h.csv", tmp_path / "r.json")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGINT])
 def test_a_stopped_run_goes_on_to_the_same_bits(train, monkeypatch, number):
     # A row of the history every 4 steps, so that it stops in the middle of one.
     rows = {"validate_every": 40}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from piecemeal.training import runtime
-from piecemeal.training.runtime import StopRequest, choose_precision, seed_everything
+from piecemeal.training.runtime import STOP_SIGNALS, StopRequest, choose_precision, seed_everything
 
 CPU = torch.device("cpu")
 
@@ -56,7 +56,7 @@ def test_seeds_follow_from_the_identity():
     assert all(one != other for one, other in zip(drawn[1], drawn[2], strict=True))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGURG])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_request_to_stop_is_noted(number):
     before = signal.getsignal(number)
     with StopRequest() as stop:
