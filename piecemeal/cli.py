@@ -104,7 +104,7 @@ def _planner(options: argparse.Namespace) -> Planner:
 
 
 def _read_plan(planner: Planner, options: argparse.Namespace) -> Plan:
-    return planner.plan(options.scale or planner.main.scale)
+    return planner.plan(planner.main.scale if options.scale is None else options.scale)
 
 
 def _plan(options: argparse.Namespace) -> Iterator[str]:

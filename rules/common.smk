@@ -55,8 +55,14 @@ def first_start():
     """
     path = Path(".snakemake/first-start")
     if workflow.is_main_process and not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise WorkflowError(
+                f"{path.resolve()}: {error.strerror}; start in a folder of the project that you "
+                "may write to: data, results and Snakemake's records lie in it"
+            ) from None
     return str(path)
 
 

@@ -16,6 +16,7 @@ from piecemeal import plan_data as planning
 from piecemeal.errors import InputError
 from piecemeal.plan import Plan, Planner, Unit
 from piecemeal.plan_file import freeze, thaw
+from piecemeal.publishing import shortened
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("raw", "prepared", "annotated", "runs", "scores")
@@ -351,6 +352,10 @@ class TestPredictionsOfOtherSoftware:
         found = changed(before, place.plan())
         assert {name.split("/")[2] for name in found.pop("scores")} == {"nnunet_v2"}
         assert not any(found.values())
+
+    def test_tables_say_that_they_were_not_trained_here(self, place, maps):
+        said = shortened.training(Planner(place.root), place.plan(), "cardiac")
+        assert said.endswith(", but for nnU-Net v2, which other software trained")
 
     def test_may_lie_somewhere_else(self, place, maps):
         before = self.scored(place)

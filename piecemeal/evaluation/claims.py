@@ -4,7 +4,7 @@ The sentences are data: `config/papers/<key>/claims.yaml`. What each kind of cla
 tests is in `claim_kinds`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -104,6 +104,23 @@ def evaluate_claims(
         verdicts.append("inconclusive" if unfounded else verdict)
     table["verdict"] = verdicts
     return table
+
+
+def least_p_holm(claims: Sequence[Claim], tested: pd.DataFrame) -> pd.Series:
+    """The least corrected p-value that each claim could have had; NaN of one without a case.
+
+    Of n patients, or seeds in a claim over them, each with a difference of its own, no test finds
+    one below 2^(1 - n): all signs alike. Holm's correction of these is the least there is, as no
+    corrected p-value falls where another one rises. Where it is not below 5 %, the claim is
+    inconclusive whatever the scores are.
+
+    tested: from `evaluate_claims`, which leaves out some of `claims`; indexed as that is.
+    """
+    over = {claim.claim: claim.over for claim in claims}
+    by_seeds = tested["claim"].map(over) == "seeds"
+    number = tested["n_cases"].mask(by_seeds, tested["n_seeds"]).astype(float)
+    floors = (2.0 ** (1 - number)).where(tested["n_cases"] > 0)
+    return pd.Series(statistics.holm(floors), tested.index, dtype=float)
 
 
 def _check_cohort(paper: str, claim: Claim, cohorts: Mapping[str, str | None]) -> None:

@@ -85,7 +85,7 @@ def bootstrap_interval(
 class Summary(NamedTuple):
     """The mean over cases of the mean over seeds, and what it rests on; NaN without cases.
 
-    std is the population's, of the cases' means over seeds.
+    std is the population's, of the cases' means over seeds; NaN with one case.
     """
 
     mean: float
@@ -98,7 +98,7 @@ class Summary(NamedTuple):
 def summary(values: pd.DataFrame, level: float = 0.95) -> Summary:
     """Summarise a table of cases x seeds; cases and seeds without any value are not counted."""
     scored = _scored(values)
-    std = float(scored.mean(axis=1).std(ddof=0))
+    std = float(scored.mean(axis=1).std(ddof=0)) if len(scored) > 1 else np.nan
     interval = bootstrap_interval(scored, level)
     return Summary(mean_over_cases(scored), std, *scored.shape, interval)
 

@@ -65,13 +65,15 @@ def speed_cell(speed: Speed, ran: pd.DataFrame, training: pd.DataFrame) -> Cell:
     found = _OF_A_RUN[speed.measure](training).dropna()
     if found.empty:
         return Cell(f"no {'training time' if speed.varies else 'size'} recorded")
-    std = found.std(ddof=0) if speed.varies else np.nan
+    std = found.std(ddof=0) if speed.varies and len(found) > 1 else np.nan
     return Cell("ok", found.mean(), std, n_seeds=len(found))
 
 
 def in_words(speed: list[Speed]) -> str:
     """What the measures of cost mean, for the footer."""
     meaning = "; ".join(f"{s.name}: {MEANING[s.measure]}" for s in speed)
+    if any(s.measure in _OF_A_SCAN for s in speed):
+        meaning += "; nothing is in bold where arms predict other numbers of scans"
     if not any("minutes" in s.measure or "seconds" in s.measure for s in speed):
         return f"{meaning}."
     return f"{meaning}. Times depend on the machine, and differ from run to run."

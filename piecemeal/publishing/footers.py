@@ -132,7 +132,7 @@ def _not_run(table: Table, rows: pd.DataFrame) -> str:
 
 
 def _cells(table: Table, rows: pd.DataFrame) -> str:
-    over = "cases"
+    over = "cases; a dash with one case"
     if table.spread == "runs":
         over = "runs, of each run's mean over cases; a dash with one run"
     ours = f"mean (std over {over}) measured here, best of the compared arms in bold"
@@ -162,15 +162,28 @@ def _data(table: Table, circumstances: Circumstances) -> str:
 def _size(table: Table, rows: pd.DataFrame) -> str:
     """Cases and seeds of every setting; arms with fewer seeds than others are named."""
     labels = {arm.name: arm.full_label for arm in table.arms}
+    # Under other conventions for misses, which have further rows, cases may be left out.
+    plain = rows["metric"].isin([measure.name for measure in [*table.metrics, *table.speed]])
     said = []
-    for setting, ran in rows[rows["n_seeds"] > 0].groupby("setting", sort=False):
+    for setting, ran in rows[plain & (rows["n_seeds"] > 0)].groupby("setting", sort=False):
         most = ran["n_seeds"].max()
-        text = f"{setting}: {_count(ran['n_cases'].max(), 'case')}, {_count(most, 'seed')}"
+        text = f"{setting}: {_cases(table, ran)}, {_count(most, 'seed')}"
         seeds = ran.groupby("method", sort=False)["n_seeds"].max()
         few = seeds[seeds < most]
         fewer = [f"{labels[arm]}: {_count(number, 'seed')}" for arm, number in few.items()]
         said.append(f"{text} ({', '.join(fewer)})" if fewer else text)
     return "; ".join(said)
+
+
+def _cases(table: Table, rows: pd.DataFrame) -> str:
+    """The cases of one setting, and of its cells where some rest on fewer."""
+    averages = [half.average for half in table.halves]
+    of_columns = rows.loc[~rows["column"].isin(averages) & (rows["n_cases"] > 0), "n_cases"]
+    least, most, of_all = of_columns.min(), of_columns.max(), rows["n_cases"].max()
+    if of_columns.empty or least == of_all:
+        return _count(of_all, "case")
+    span = f"{most}" if least == most else f"{least} to {most}"
+    return f"{_count(of_all, 'case')} ({span} a cell)"
 
 
 def _count(number: int, noun: str) -> str:

@@ -153,11 +153,15 @@ def networks(planner: Planner, plan: Plan, paper: str, key: str) -> dict[str, st
 
 def claims(planner: Planner, plan: Plan) -> dict[str, Any]:
     """Parameters of claims.csv, over all papers of the scale, what they claim among them."""
-    papers = {}
-    for paper in plan.papers:
-        claimed = [claim.model_dump(mode="json") for claim in planner.paper(paper).claims]
-        papers[paper] = shared(planner, plan, paper) | {"claims": claimed}
+    papers = {
+        paper: shared(planner, plan, paper) | {"claims": _claims(planner, paper)}
+        for paper in plan.papers
+    }
     return {"papers": papers, "code": _code("claims")}
+
+
+def _claims(planner: Planner, paper: str) -> list[dict[str, Any]]:
+    return [claim.model_dump(mode="json") for claim in planner.paper(paper).claims]
 
 
 def metrics(planner: Planner, plan: Plan) -> dict[str, Any]:
@@ -175,6 +179,7 @@ def report(planner: Planner, plan: Plan) -> dict[str, Any]:
             "about": folder.paper.model_dump(mode="json"),
             "tables": [t.model_dump(mode="json") for t in folder.tables],
             "figures": [f.model_dump(mode="json") for f in folder.figures],
+            "claims": _claims(planner, key),
         }
     return {
         "papers": papers,

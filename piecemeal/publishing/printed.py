@@ -34,6 +34,7 @@ class PrintedCell(NamedTuple):
     published: str = ""
     mark: str = ""
     best: bool = False
+    cases: int = 0
 
 
 class PrintedRow(NamedTuple):
@@ -200,8 +201,7 @@ def _abreast(arms: list[Arm]) -> list[list[Arm]]:
 
 def _settings(rows: pd.DataFrame, half: Half) -> list[str]:
     """Names of the half's settings in the long form: its own, then '<own>, <variant>'."""
-    found = rows["setting"].unique()
-    return [s for s in found if s == half.setting or s.startswith(f"{half.setting}, ")]
+    return [s for s in rows["setting"].unique() if f"{s}, ".startswith(f"{half.setting}, ")]
 
 
 def _cell(row: pd.Series, arm: Arm, measure: Metric | Speed) -> PrintedCell:
@@ -213,12 +213,11 @@ def _cell(row: pd.Series, arm: Arm, measure: Metric | Speed) -> PrintedCell:
     status = row["status"].split(";")[0]
     if np.isnan(row["mean"]):
         remark = "not run" if status.startswith("not run") else _short(status)
-        if status in (cost.NO_MORE, cost.NOT_OURS, NOT_ITS_TASK):
-            remark = NONE
-        return PrintedCell("", remark=remark, published=published)
+        nothing = status in (cost.NO_MORE, cost.NOT_OURS, NOT_ITS_TASK)
+        return PrintedCell("", remark=NONE if nothing else remark, published=published)
     remark = "" if status == "ok" else _short(status)
-    std = _std(row["std"], measure)
-    return PrintedCell(_number(row["mean"], measure), std, remark, published)
+    mean, std = _number(row["mean"], measure), _std(row["std"], measure)
+    return PrintedCell(mean, std, remark, published, cases=row["n_cases"])
 
 
 def _mean_std(mean: float, std: float, measure: Metric | Speed) -> str:
@@ -248,12 +247,13 @@ def _embolden(
     """Mark the best of the compared arms, all that tie in print, but none that found nothing.
 
     Where the table leaves cases out, an arm that missed anything, of an average in any column, is
-    never the best: its misses chose the cases.
+    never the best: its misses chose the cases. Cost has no best where arms have other scans.
     """
     averages = {half.average for half in table.halves}
     for name, (i, measure) in product(names, enumerate(measures)):
         means = {arm: float(m) for arm in table.compared if (m := cells[arm, name][i].mean)}
-        if len(means) < 2:
+        scans = {cells[arm, name][i].cases for arm in means}
+        if len(means) < 2 or (isinstance(measure, Speed) and len(scans) > 1):
             continue
         if table.misses == "excluded":
             rests_on = names if name in averages else [name]

@@ -83,20 +83,22 @@ def in_words(table: Table, ranks: pd.DataFrame) -> str:
     """
     labels = {arm.name: arm.full_label for arm in table.arms}
     first = next((metric.name for metric in table.metrics if metric.printed), None)
-    said = []
+    said, resampled = [], False
     for half in table.halves:
         column = half.average or (half.columns[0].name if len(half.columns) == 1 else None)
         here = (ranks["setting"] == half.setting) & (ranks["column"] == column)
         rows = ranks[here & (ranks["metric"] == first)]
         places = []
         for row in rows.itertuples():
-            spread = f" ({row.rank_low:g} to {row.rank_high:g})" if row.rank_low > 0 else ""
+            spread = ""
+            if row.rank_low > 0:
+                spread, resampled = f" ({row.rank_low:g} to {row.rank_high:g})", True
             places.append(f"{labels[row.arm]} {row.rank:g}{spread}")
         if places:
             said.append(f"{half.setting}, {first}: {', '.join(places)}")
     if not said:
         return ""
-    return (
-        f"{'; '.join(said)}. 1 is the best of the compared arms; in brackets, 95 % of the ranks "
-        "that resampled cases and seeds give. The csv of ranks has every metric and column."
-    )
+    text = f"{'; '.join(said)}. 1 is the best of the compared arms"
+    if resampled:
+        text += "; in brackets, 95 % of the ranks that resampled cases and seeds give"
+    return f"{text}. The csv of ranks has every metric and column."

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from piecemeal.errors import InputError
+from piecemeal.evaluation.claim_kinds import ALPHA
 from piecemeal.papers import Paper
 from piecemeal.provenance import write_text
 from piecemeal.publishing.printed import NONE, PrintedTable
@@ -32,7 +33,10 @@ class ReportFigure(NamedTuple):
 
 
 class PaperSection(NamedTuple):
-    """What the report shows of one paper. `claims` has the columns of claims.csv."""
+    """What the report shows of one paper.
+
+    `claims` has the columns of claims.csv, and `p_least` (`least_p_holm`).
+    """
 
     paper: Paper
     tables: Sequence[PrintedTable]
@@ -103,7 +107,17 @@ def build_report(
 def _records(section: PaperSection) -> list[dict[str, Any]]:
     if unknown := sorted(set(section.claims["verdict"]) - set(VERDICTS)):
         raise InputError(f"claims of {section.paper.key}: verdict {unknown}; allowed: {VERDICTS}")
-    return section.claims.to_dict("records")
+    remarks = map(_why_undecided, section.claims["n_cases"], section.claims["p_least"])
+    return section.claims.assign(undecided=list(remarks)).to_dict("records")
+
+
+def _why_undecided(cases: int, p_least: float) -> str:
+    """Why a claim is inconclusive whatever the scores are; '' of one that can be decided."""
+    if not cases:
+        return "there is no case to test it on"
+    if p_least < ALPHA:
+        return ""
+    return f"too few to decide it: no corrected p below {p_least:.3f}"
 
 
 def _versions(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from piecemeal.claim_specs import ClaimsFile
+from piecemeal.evaluation.claims import least_p_holm
 from piecemeal.figure_specs import FiguresFile
 from piecemeal.papers import Paper
 from piecemeal.publishing import ranks
@@ -50,6 +52,8 @@ def paper_section(
         for spec in FiguresFile.model_validate({"figures": given["figures"]}).figures
     ]
     of_paper = claims[claims["paper"] == key]
+    made = ClaimsFile.model_validate({"claims": given["claims"]}).claims
+    of_paper = of_paper.assign(p_least=least_p_holm(made, of_paper))
     return PaperSection(Paper.model_validate(given["about"]), printed, of_paper, drawn)
 
 

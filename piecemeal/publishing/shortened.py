@@ -53,6 +53,10 @@ def training(planner: Planner, plan: Plan, name: str) -> str:
         said += f", optimised by {own.name} at a learning rate of {own.learning_rate:g}"
     if change.training.decay:
         said += f", learning rate falling as {change.training.decay.kind.replace('_', ' ')}"
+    runs = [run.settings for run in plan.runs.values() if run.settings["cohort"] == name]
+    others = {run["method"] for run in runs if run["implementation"] == "elsewhere"}
+    for method in sorted(others):
+        said += f", but for {planner.method(method).title}, which other software trained"
     return said
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +40,29 @@ def metrics(dice: pd.DataFrame, claims: pd.DataFrame) -> dict[str, Any]:
     return {"dice": means, "claims": verdicts}
 
 
-def training_curves(folder: Path, runs: list[str]) -> pd.DataFrame:
-    """Loss over steps of `runs` (paths below `folder`), the mean over the seeds of a run.
+def training_curves(folder: Path, runs: Mapping[str, str]) -> pd.DataFrame:
+    """Loss over steps of the arms of `runs`, the mean over the seeds of an arm.
 
-    Columns cohort, annotation, method, curve (annotation and method), step, loss; at most `POINTS`
-    steps of each, the last among them. What is not trained has no curve.
+    runs: path below `folder` -> arm. Columns cohort, annotation, method, curve (annotation and
+    method, and the arm where several arms of the cohort have the same), step, loss; at most
+    `POINTS` steps of each, the last among them. What is not trained has no curve.
     """
-    read = []
-    for run in sorted(runs):
+    read, arms = [], defaultdict(set)
+    for run, arm in sorted(runs.items()):
         history = pd.read_csv(folder / run / "history.csv", usecols=["step", "loss"])
-        read.append(history.assign(**dict(zip(OF_RUN, run.split("/"), strict=False))))
-    means = pd.concat(read).dropna().groupby([*OF_RUN, "step"], sort=True)["loss"].mean()
+        place = tuple(run.split("/")[: len(OF_RUN)])
+        read.append(history.assign(**dict(zip(OF_RUN, place, strict=True)), arm=arm))
+        arms[place].add(arm)
+    curve = [*OF_RUN, "arm"]
+    means = pd.concat(read).dropna().groupby([*curve, "step"], sort=True)["loss"].mean()
     curves = means.reset_index()
     # From the end, so that the last step is there.
-    every = curves.groupby(OF_RUN)["step"].transform(lambda steps: -(-len(steps) // POINTS))
-    left = curves.groupby(OF_RUN).cumcount(ascending=False)
+    every = curves.groupby(curve)["step"].transform(lambda steps: -(-len(steps) // POINTS))
+    left = curves.groupby(curve).cumcount(ascending=False)
     curves = curves[left % every == 0]
-    curves.insert(3, "curve", curves["annotation"] + " " + curves["method"])
-    return curves.assign(loss=curves["loss"].map("{:.5g}".format))
+    names = [
+        f"{place[1]} {place[2]}" + (f" ({arm})" if len(arms[tuple(place)]) > 1 else "")
+        for *place, arm in curves[curve].itertuples(index=False)
+    ]
+    curves.insert(3, "curve", names)
+    return curves.drop(columns="arm").assign(loss=curves["loss"].map("{:.5g}".format))

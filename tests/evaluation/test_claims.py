@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from piecemeal.claim_specs import Claim, Close, LargerGain, Similar, Superior, load_claims
 from piecemeal.errors import InputError
 from piecemeal.evaluation.claim_kinds import TESTS, way_to_test
-from piecemeal.evaluation.claims import COLUMNS, evaluate_claims
+from piecemeal.evaluation.claims import COLUMNS, evaluate_claims, least_p_holm
 from piecemeal.evaluation.statistics import mean_over_cases, paired_permutation_p
 
 ROOT = Path(__file__).parents[2]
@@ -834,3 +834,43 @@ def test_reference_verdicts_flip_when_the_arms_scores_are_swapped():
         if claim.kind == "superior" and claim.cohort == "cardiac":
             table = swapped(reference_scores(), claim.better, claim.worse)
             assert evaluate_reference([claim], table)["verdict"].tolist() == ["contradicted"]
+
+
+@pytest.mark.parametrize(("patients", "claims"), [(6, 1), (6, 2), (7, 3), (7, 4), (10, 25)])
+def test_the_least_p_is_what_differences_of_one_sign_have(patients, claims):
+    asked = [superior(claim=f"claim{i}", test="permutation") for i in range(claims)]
+    tested = evaluate(asked, scores(spread(0.5, 0.1, patients)))
+    least = least_p_holm(asked, tested)
+    assert least.tolist() == pytest.approx([claims * 2.0 ** (1 - patients)] * claims)
+    assert tested["p_holm"].tolist() == pytest.approx(least.clip(upper=1).tolist())
+    assert set(tested["verdict"]) == {"supported" if (least < 0.05).all() else "inconclusive"}
+
+
+def test_the_least_p_of_a_claim_over_seeds_counts_the_seeds():
+    asked = [superior(over="seeds", test="permutation")]
+    tested = evaluate(asked, scores(spread(0.5, 0.1, 12), seeds=range(4)))
+    assert least_p_holm(asked, tested).tolist() == [0.125] == tested["p_holm"].tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    patients=st.integers(2, 8),
+    values=st.lists(st.lists(st.integers(-5, 5), min_size=8, max_size=8), min_size=1, max_size=3),
+    test=st.sampled_from(["wilcoxon", "permutation"]),
+)
+def test_no_claim_has_a_smaller_p(patients, values, test):
+    # Arms of their own, so that each claim has differences of its own.
+    tables, asked = [], []
+    for number, differences in enumerate(values):
+        names = {"one": f"one{number}", "two": f"two{number}"}
+        found = scores([d / 10 for d in differences[:patients]])
+        tables.append(found.assign(arm=found["arm"].map(names)))
+        better, worse = names.values()
+        asked.append(superior(claim=f"c{number}", better=better, worse=worse, test=test))
+    tested = evaluate(asked, pd.concat(tables))
+    assert (tested["p_holm"] >= least_p_holm(asked, tested) - 1e-12).all()
+
+
+def test_a_claim_without_a_case_has_no_least_p():
+    tested = evaluate([superior()], scores(spread(0.5, 0.1))).assign(n_cases=0)
+    assert least_p_holm([superior()], tested).isna().all()

@@ -221,7 +221,7 @@ def test_parts_of_one_cohort_say_what_they_share_once(spec, tasks, unpublished):
     footer = dict(lay_out(parts, rows, unpublished, known).footer)
     assert footer["Data"] == "chest, head: totalseg: local"
     assert footer["Training"] == "600 steps"
-    assert footer["Size"] == "chest: 2 cases, 1 seed; head: 1 case, 1 seed"
+    assert footer["Size"] == "chest: 2 cases (1 to 2 a cell), 1 seed; head: 1 case, 1 seed"
 
 
 @pytest.mark.parametrize("given", [{}, {"structure": "lung", "structures": ["heart"]}])

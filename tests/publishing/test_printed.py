@@ -222,7 +222,7 @@ def test_cost_is_a_block_of_its_own(cost):
     assert block.headings == ["Cost"]
     text = to_markdown(cost)
     assert "| | Cost<br>Tr. (min/epoch) | Cost<br>Ts. (s/case) |" in text
-    assert "| A & co | 2.50 (0.00) | **1.0** (0.0) |" in text
+    assert "| A & co | 2.50 (\N{EN DASH}) | **1.0** (0.0) |" in text
     assert r"| B\_1 \| x | _no training time recorded_ | 2.0 (0.0) |" in text
 
 
@@ -237,6 +237,19 @@ def test_the_footer_of_cost_says_what_was_measured(cost):
     assert footer["Cost"].startswith("Tr.: minutes of training steps for one pass")
     assert not {"Empty masks", "Ranks", "Post-processing"} & footer.keys()
     assert footer["Size"] == "heart: 3 cases, 2 seeds (B_1 | x: 1 seed)"
+
+
+@pytest.mark.parametrize("fewer", [False, True])
+def test_cost_has_no_best_where_arms_predict_other_scans(table, scores, published, here, fewer):
+    speed = {"name": "Ts.", "measure": "seconds_per_case", "unit": "s/case", "decimals": 2}
+    spec = Table.model_validate(table.model_dump(mode="json") | {"speed": [speed]})
+    scores = scores.assign(seconds=scores["arm"].map({"a": 1.0}).fillna(2.0))
+    if fewer:
+        scores = scores[(scores["arm"] != "a") | (scores["case"] != "p1")]
+    printed = lay_out(spec, build_table(spec, scores, published), published, here)
+    *_, cost = printed.halves[0].blocks
+    assert [row.cells[0].best for row in cost.rows if row.role == "compared"] == [not fewer, False]
+    assert "nothing is in bold" in dict(printed.footer)["Cost"]
 
 
 def test_cost_follows_the_structures_of_a_table(table, scores, published, here):

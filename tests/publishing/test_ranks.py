@@ -109,6 +109,7 @@ def test_both_post_processings_are_ranked(table, scores):
 def test_the_footer_says_the_ranks_of_the_average(table, scores):
     said = in_words(table, build_ranks(table, scores))
     assert said.startswith("heart, DSC: A & co 1 (1 to 1), B_1 | x 2 (2 to 2). 1 is the best")
+    assert "; in brackets, 95 % of the ranks" in said
 
 
 def test_the_footer_says_the_ranks_of_an_only_column(table, scores):
@@ -120,7 +121,9 @@ def test_the_footer_says_the_ranks_of_an_only_column(table, scores):
 
 def test_one_case_has_ranks_without_a_spread(table, scores):
     ranks = build_ranks(table, scores[scores["case"] == "p1"])
-    assert in_words(table, ranks).startswith("heart, DSC: A & co 1, B_1 | x 2. ")
+    said = in_words(table, ranks)
+    assert said.startswith("heart, DSC: A & co 1, B_1 | x 2. ")
+    assert "in brackets" not in said
 
 
 def test_nothing_ranked_is_nothing_said(table, scores):

@@ -42,6 +42,7 @@ def claim(**changes):
         **{"paper": "doe2020", "claim": "c", "statement": "A beats <i>B</i>", "metric": "dice"},
         **{"better": "a", "worse": "b_1", "difference": 0.041, "ci_low": -0.01, "ci_high": 0.05},
         **{"p_value": 0.01, "p_holm": 0.0004, "n_cases": 3, "n_seeds": 2, "verdict": "supported"},
+        **{"p_least": 0.0002},
     } | changes
 
 
@@ -99,6 +100,20 @@ def test_text_is_escaped(build):
     assert "A beats &lt;i&gt;B&lt;/i&gt;" in page
     assert "Segmenting &lt;b&gt;everything&lt;/b&gt;" in page
     assert "<i>" not in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"p_least": 0.125}, "too few to decide it: no corrected p below 0.125"),
+        ({"p_least": np.nan, "n_cases": 0}, "there is no case to test it on"),
+        ({"p_least": 0.049}, None),
+    ],
+)
+def test_claims_that_cannot_be_decided_say_so(build, changes, said):
+    page = build(claims=[claim(verdict="inconclusive", **changes)])
+    remarks = re.findall(r'inconclusive</span><small class="remark">([^<]*)</small>', page)
+    assert remarks == ([said] if said else [])
 
 
 def test_claims_show_difference_interval_p_and_verdict(build):

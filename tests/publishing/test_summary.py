@@ -35,14 +35,14 @@ class TestCurves:
         runs = ["heart/half/slac/seed0-01", "heart/half/slac/seed1-02"]
         for run, loss in zip(runs, ([1.0, 3.0], [2.0, 4.0]), strict=True):
             self.write(tmp_path, run, [1, 2], loss)
-        curves = training_curves(tmp_path, runs)
+        curves = training_curves(tmp_path, dict.fromkeys(runs, "slac"))
         assert list(curves["loss"].astype(float)) == [1.5, 3.5]
         assert set(curves["curve"]) == {"half slac"}
 
     def test_are_thinned_from_the_end(self, tmp_path):
         steps = list(range(1, 2 * POINTS + 2))
         self.write(tmp_path, "heart/half/slac/seed0-01", steps, [0.5] * len(steps))
-        kept = list(training_curves(tmp_path, ["heart/half/slac/seed0-01"])["step"])
+        kept = list(training_curves(tmp_path, {"heart/half/slac/seed0-01": "slac"})["step"])
         assert len(kept) <= POINTS
         assert kept[-1] == steps[-1]
         assert set(pd.Series(kept).diff().dropna()) == {3}
@@ -51,4 +51,15 @@ class TestCurves:
         self.write(tmp_path, "heart/half/slac/seed0-01", [1], [0.5])
         self.write(tmp_path, "heart/whole/oracle/seed0-02", [], [])
         runs = ["heart/half/slac/seed0-01", "heart/whole/oracle/seed0-02"]
-        assert set(training_curves(tmp_path, runs)["method"]) == {"slac"}
+        assert set(training_curves(tmp_path, dict.fromkeys(runs, "slac"))["method"]) == {"slac"}
+
+    def test_of_arms_that_share_a_method_are_not_averaged(self, tmp_path):
+        runs = {"heart/half/slac/seed0-01": "slac", "heart/half/slac/seed0-02": "slac-longer"}
+        for run, loss in zip(runs, (1.0, 3.0), strict=True):
+            self.write(tmp_path, run, [1], [loss])
+        curves = training_curves(tmp_path, runs)
+        assert dict(zip(curves["curve"], curves["loss"].astype(float), strict=True)) == {
+            "half slac (slac)": 1.0,
+            "half slac (slac-longer)": 3.0,
+        }
+        assert list(curves.columns) == ["cohort", "annotation", "method", "curve", "step", "loss"]
