@@ -27,6 +27,8 @@ def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
 NonNegative = Annotated[Finite, Field(ge=0)]
 Range = Annotated[tuple[Finite, Finite], AfterValidator(_ordered)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+Share = Annotated[float, Field(gt=0, le=1)]
+ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ordered)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Axis = Literal["z", "y", "x"]
@@ -101,6 +103,14 @@ class Contrast(Strict):
     )
 
 
+class LowResolution(Strict):
+    """Keep fewer voxels, the nearest ones, and go back to as many as before, linearly."""
+
+    probability: Probability = Field(description="probability for a sample")
+    factor: ShareRange = Field(description="share of the voxels of an axis kept, [lowest, highest]")
+    through_plane: bool = Field(False, description="along z as well; patches only")
+
+
 class Gamma(Strict):
     """Raise intensities to a power, the sample's lowest counting as 0 and its highest as 1."""
 
@@ -132,5 +142,6 @@ class AugmentationConfig(Strict):
     blur: Blur | None = Field(None, description="Gaussian blur")
     brightness: Brightness | None = Field(None, description="intensities multiplied and shifted")
     contrast: Contrast | None = Field(None, description="intensities spread about their mean")
+    low_resolution: LowResolution | None = Field(None, description="fewer voxels, and back")
     gamma: Gamma | None = Field(None, description="intensities raised to a power")
     cutmix: CutMix | None = Field(None, description="boxes pasted from other samples")

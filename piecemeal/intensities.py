@@ -1,7 +1,8 @@
-"""Noise, blur, brightness, contrast and gamma of images (n, channels, *space), float32.
+"""Noise, blur, brightness, contrast, low resolution and gamma of images (n, channels, *space).
 
-All channels of a sample share its parameters: they are neighbouring slices of one scan. Numbers
-that differ from sample to sample come as (n, 1, ..., 1), sigmas of the blur as an array (n,).
+Images are float32. All channels of a sample share its parameters: they are neighbouring slices of
+one scan. Numbers that differ from sample to sample come as (n, 1, ..., 1), sigmas of the blur and
+the shares of voxels that a low resolution leaves as arrays (n,).
 Augmentation draws them, and so do methods whose loss compares two views of an image.
 """
 
@@ -48,6 +49,29 @@ def contrast(images: Tensor, factor: Tensor, keep_range: bool) -> Tensor:
     mean = _mean(images)
     changed = (images - mean).mul_(factor).add_(mean)
     return changed.clamp_(*_range(images)) if keep_range else changed
+
+
+def low_resolution(images: Tensor, factor: np.ndarray, axes: tuple[int, ...]) -> Tensor:
+    """Take each sample's nearest voxels on a grid of `factor` (n,) as many, and go back linearly.
+
+    Along one axis after another; voxels are at the centres of equal parts of the window (as torch's
+    `nearest-exact`, then `linear`). A grid has the nearest whole number of voxels, one at least.
+    """
+    for axis in axes:
+        length = images.shape[axis]
+        few = np.maximum(np.rint(length * factor), 1)[:, None]
+        place = np.clip((np.arange(length) + 0.5) * few / length - 0.5, 0, few - 1)
+        before = np.floor(place)
+        ends = (before, np.minimum(before + 1, few - 1))
+        voxels = [np.floor((end + 0.5) * length / few).astype(np.int64) for end in ends]
+        shape = [len(images)] + [1] * (images.ndim - 1)
+        shape[axis] = length
+        weight, *sources = (
+            torch.from_numpy(part).to(images.device, non_blocking=True).view(shape)
+            for part in ((place - before).astype(np.float32), *voxels)
+        )
+        images = torch.lerp(*(images.take_along_dim(one, axis) for one in sources), weight)
+    return images
 
 
 def gamma(images: Tensor, exponent: Tensor, sign: Tensor, keep_statistics: bool) -> Tensor:

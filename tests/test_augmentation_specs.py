@@ -20,6 +20,7 @@ FULL = {
     "blur": {"probability": 0.2, "sigma": [0.5, 1]},
     "brightness": {"probability": 0.15, "factor": [0.75, 1.25], "shift": [-0.1, 0.1]},
     "contrast": {"probability": 0.15, "factor": [0.75, 1.25]},
+    "low_resolution": {"probability": 0.2, "factor": [0.5, 1]},
     "gamma": {"probability": 0.3, "exponent": [0.7, 1.5]},
     "cutmix": {"probability": 0.5},
 }
@@ -62,6 +63,8 @@ def test_every_field_says_what_it_is(model):
         ("noise", {"sigma": [-1, 1]}, "noise.sigma.0"),
         ("blur", {"sigma": [0, 1]}, "blur.sigma.0"),
         ("contrast", {"factor": [1]}, "contrast.factor"),
+        ("low_resolution", {"factor": [0, 1]}, "low_resolution.factor.0"),
+        ("low_resolution", {"factor": [0.5, 1.1]}, "low_resolution.factor.1"),
         ("gamma", {"exponent": [0, 1]}, "gamma.exponent.0"),
         ("cutmix", {"alpha": 0}, "cutmix.alpha"),
     ],

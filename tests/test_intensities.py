@@ -1,12 +1,13 @@
-"""Noise, blur, brightness, contrast and gamma by hand."""
+"""Noise, blur, brightness, contrast, low resolution and gamma by hand."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
-from piecemeal.intensities import blur, brightness, contrast, gamma, noise
+from piecemeal.intensities import blur, brightness, contrast, gamma, low_resolution, noise
 
 HALF = 1 / math.sqrt(2 * math.log(2))  # sigma of a Gaussian that is 1/2 at a distance of 1
 
@@ -65,6 +66,31 @@ def test_gamma_may_keep_mean_and_deviation():
 def test_gamma_leaves_one_intensity_as_it_is(keep_statistics):
     image = torch.full((1, 1, 4, 4), -3.0)
     assert torch.equal(gamma(image, column(0.5), column(-1), keep_statistics), image)
+
+
+def test_low_resolution_is_read_off_the_nearest_voxels_and_goes_back_linearly():
+    # Two of four voxels: the second and the fourth, at places 0 and 1 of the grid of two. The four
+    # lie at -0.25, 0.25, 0.75 and 1.25 of it, and beyond its ends there is nothing.
+    image = lines([0.0, 4.0, 1.0, 8.0])
+    close(low_resolution(image, np.array([0.5]), (-1,)), lines([4.0, 5.0, 7.0, 8.0]))
+
+
+@pytest.mark.parametrize("space", [(7,), (6, 9), (5, 8, 4)])
+@pytest.mark.parametrize("factor", [0.1, 0.34, 0.5, 0.77, 1.0])
+def test_low_resolution_is_that_of_torch(space, factor):
+    image = torch.rand(2, 3, *space, generator=torch.Generator().manual_seed(0))
+    few = [max(1, round(length * factor)) for length in space]
+    kind = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(space)]
+    small = interpolate(image, few, mode="nearest-exact")
+    expected = interpolate(small, space, mode=kind, align_corners=False)
+    found = low_resolution(image, np.full(2, factor), tuple(range(-len(space), 0)))
+    close(found, expected)
+
+
+def test_low_resolution_has_a_factor_for_every_sample():
+    image = lines([0.0, 4.0, 1.0, 8.0], [0.0, 4.0, 1.0, 8.0])
+    found = low_resolution(image, np.array([1.0, 0.25]), (-1,))
+    close(found, lines([0.0, 4.0, 1.0, 8.0], [1.0, 1.0, 1.0, 1.0]))
 
 
 def test_blur_is_a_mean_with_the_weights_of_a_gaussian():

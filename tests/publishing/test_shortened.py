@@ -104,7 +104,7 @@ def test_it_is_among_the_parameters_of_the_tables(place):
 def test_arms_that_train_longer_or_shorter_and_another_optimiser_are_said(place):
     adam = {"name": "adam", "learning_rate": 0.003}
     training = {"samples": 900, "validate_every": 10, "optimiser": adam}
-    left_out = ["individual", "individual-mirrored"]
+    left_out = ["individual", "individual-mirrored", "individual-augmented"]
     planner, plan = place("smoke", "anatomy", training=training, leave_out=left_out)
     said = shortened.training(planner, plan, "anatomy")
     assert said.startswith("900 labelled samples for every method, ")

@@ -20,6 +20,7 @@ OPTIONS = {
     "blur": {"sigma": [0.5, 1.5]},
     "brightness": {"factor": [0.5, 2], "shift": [-1, 1]},
     "contrast": {"factor": [0.5, 2]},
+    "low_resolution": {"factor": [0.3, 0.9]},
     "gamma": {"exponent": [0.5, 2], "inverted": 0.5},
     "cutmix": {},
 }
@@ -28,6 +29,7 @@ THROUGH_PLANE = {
     "rotation": {"tilt_degrees": [-30, 30]},
     "scaling": {"through_plane": True},
     "blur": {"through_plane": True},
+    "low_resolution": {"through_plane": True},
 }
 
 

@@ -1,9 +1,11 @@
-"""How noise, blur, brightness, contrast and gamma are drawn for samples."""
+"""How noise, blur, brightness, contrast, low resolution and gamma are drawn for samples."""
 
+import numpy as np
 import pytest
 import torch
 
 from piecemeal.augmentation_specs import AugmentationConfig
+from piecemeal.intensities import low_resolution
 from piecemeal.training.augmentation import Augmentation
 from piecemeal.training.data import Batch
 
@@ -33,6 +35,18 @@ def test_blur_through_the_plane(through_plane, slices):
     found = augment(image, blur=options)[0, 0]
     assert (found.flatten(1).sum(1) > 1e-3).sum() == slices
     close(found[1], found[1].T)
+
+
+@pytest.mark.parametrize("through_plane", [False, True])
+def test_low_resolution_through_the_plane(through_plane):
+    image = torch.rand(1, 1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    options = {"probability": 1, "factor": (0.5, 0.5), "through_plane": through_plane}
+    found = augment(image, low_resolution=options)
+    half = np.array([0.5])
+    in_plane = low_resolution(image, half, (-2, -1))
+    in_space = low_resolution(image, half, (-3, -2, -1))
+    assert torch.equal(found, in_space if through_plane else in_plane)
+    assert not torch.equal(in_space, in_plane)
 
 
 def test_parameters_are_of_their_range():

@@ -114,6 +114,7 @@ AUGMENTATION = {
     "blur": {"probability": 1.0, "sigma": [0.5, 1.0]},
     "brightness": {"probability": 1.0, "factor": [0.9, 1.1]},
     "contrast": {"probability": 1.0, "factor": [0.9, 1.1]},
+    "low_resolution": {"probability": 1.0, "factor": [0.5, 1.0]},
     "gamma": {"probability": 1.0, "exponent": [0.8, 1.2]},
     "cutmix": {"probability": 1.0},
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 # The place of an operation here is part of its seed: append, never insert.
 OPERATIONS = ["partners", "flip", "rot90", "rotation", "scaling", "noise", "blur"]
-OPERATIONS += ["brightness", "contrast", "gamma", "cutmix"]
+OPERATIONS += ["brightness", "contrast", "gamma", "cutmix", "low_resolution"]
 
 
 def stream(seed: int, step: int, operation: str) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Noise, blur, brightness, contrast and gamma of samples that the coin chose.
+"""Noise, blur, brightness, contrast, low resolution and gamma of samples that the coin chose.
 
 What each does is said in piecemeal.intensities; here its parameters are drawn, one for all channels
 of a sample.
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from piecemeal.intensities import blur, brightness, contrast, gamma, noise
+from piecemeal.intensities import blur, brightness, contrast, gamma, low_resolution, noise
 from piecemeal.training.augmentation.draws import Draw, Draws, change, column
 
 REACH = 4  # sigmas at which a blur is cut off
@@ -35,8 +35,7 @@ def _noise(images: Tensor, hits: np.ndarray, options: dict[str, Any], draw: Draw
 def _blur(images: Tensor, hits: np.ndarray, options: dict[str, Any], draw: Draw) -> None:
     sigma = draw.uniform(*options["sigma"])[hits]
     reach = math.ceil(REACH * options["sigma"][1])
-    axes = (-3, -2, -1) if options["through_plane"] else (-2, -1)
-    change(images, hits, lambda t: blur(t, sigma, reach, axes))
+    change(images, hits, lambda t: blur(t, sigma, reach, _axes(options)))
 
 
 def _brightness(images: Tensor, hits: np.ndarray, options: dict[str, Any], draw: Draw) -> None:
@@ -49,6 +48,11 @@ def _contrast(images: Tensor, hits: np.ndarray, options: dict[str, Any], draw: D
     change(images, hits, lambda t: contrast(t, column(factor, t), options["keep_range"]))
 
 
+def _low_resolution(images: Tensor, hits: np.ndarray, options: dict[str, Any], draw: Draw) -> None:
+    factor = draw.uniform(*options["factor"])[hits]
+    change(images, hits, lambda t: low_resolution(t, factor, _axes(options)))
+
+
 def _gamma(images: Tensor, hits: np.ndarray, options: dict[str, Any], draw: Draw) -> None:
     exponent = draw.uniform(*options["exponent"])[hits]
     sign = np.where(draw.uniform() < options["inverted"], -1.0, 1.0)[hits]
@@ -56,10 +60,15 @@ def _gamma(images: Tensor, hits: np.ndarray, options: dict[str, Any], draw: Draw
     change(images, hits, lambda t: gamma(t, column(exponent, t), column(sign, t), keep))
 
 
+def _axes(options: dict[str, Any]) -> tuple[int, ...]:
+    return (-3, -2, -1) if options["through_plane"] else (-2, -1)
+
+
 _OPERATIONS = {
     "noise": _noise,
     "blur": _blur,
     "brightness": _brightness,
     "contrast": _contrast,
+    "low_resolution": _low_resolution,
     "gamma": _gamma,
 }
