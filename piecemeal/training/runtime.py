@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import os
 import platform
 import random
 import resource
@@ -20,6 +19,7 @@ import torch
 from torch import nn
 
 from piecemeal.provenance import short_hash
+from piecemeal.training.gpus import own_gpu
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ REQUEUE = 75  # exit status "temporary failure": the job saved its state and wan
 def prepare_process(threads: int) -> torch.device:
     """Set threads, determinism and the allocator; the device to use.
 
-    Each process that torchrun starts takes the GPU of its number on the machine.
+    Which of several GPUs that is says `own_gpu`.
     """
     torch.set_num_threads(threads)
     # As use_deterministic_algorithms, which also imports torch's compiler: two seconds a job.
@@ -41,7 +41,7 @@ def prepare_process(threads: int) -> torch.device:
     _keep_freed_memory()
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    device = torch.device("cuda", own_gpu())
     torch.cuda.set_device(device)
     return device
 

@@ -242,11 +242,13 @@ def test_random_states_round_trip(checkpoint):
     assert draw() == wanted
 
 
-def test_a_machine_with_fewer_gpus_goes_on(monkeypatch):
-    """Written where four are seen; every step seeds anew, so the rest is not missed."""
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_state_of_a_gpu_goes_to_the_one_that_a_run_goes_on_with_if_any(monkeypatch, gpu):
     restored = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "set_rng_state_all", restored.extend)
-    states = random_states() | {"cuda": [torch.zeros(16, dtype=torch.uint8)] * 4}
-    restore_random_states(states)
-    assert len(restored) == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.full((16,), 7))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    states = random_states()
+    assert len(states["cuda"]) == gpu
+    restore_random_states(states | {"cuda": [torch.full((16,), 7)]})
+    assert [state.tolist() for state in restored] == gpu * [[7] * 16]
