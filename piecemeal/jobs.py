@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -108,3 +110,18 @@ def data_folder(job: Any, name: str) -> Path:
             f"{job.output[0]}`"
         )
     return folder
+
+
+def end_with_parent() -> None:
+    """In a worker process: end when the parent is killed, and leave Ctrl-C to it.
+
+    A worker whose parent is gone would wait for work for ever, and hold what the parent locked.
+    Ctrl-C goes to every process; it ends the parent, which is through with its workers first.
+    """
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()

@@ -60,8 +60,8 @@ def first_start():
             path.touch()
         except OSError as error:
             raise WorkflowError(
-                f"{path.resolve()}: {error.strerror}; start in a folder of the project that you "
-                "may write to: data, results and Snakemake's records lie in it"
+                f"{path.resolve()}: {error.strerror}; make room, or start in a folder of the "
+                "project that you may write to: data, results and Snakemake's records lie in it"
             ) from None
     return str(path)
 

@@ -44,13 +44,21 @@ def numbers(scale):
 def published(scale):
     """Everything that the default target asks for.
 
-    The scores and records of the runs are among it, though tables are made of them: where tables
-    came without Snakemake's records, as in a clone, it would not look for the runs behind them, nor
-    go on with a training that was forced and broken off, whose scores from before are there.
+    The runs are among it, though tables are made of them: where tables came without Snakemake's
+    records, as in a clone, it would not look for the runs behind them.
+    """
+    made = numbers(scale) + pictures(scale) + licence_tables(scale)
+    return files_of_runs(scale) + made
+
+
+def files_of_runs(scale):
+    """What is asked for of every run: its scores, which are made last, and its record.
+
+    The record as well, as Snakemake would not go on with a training that was forced and broken off
+    while the scores from before are there.
     """
     runs = plan(scale).runs
-    files = [run_files(scale, runs, name) for name in ("scores.csv", "run.json")]
-    return sum(files, []) + numbers(scale) + pictures(scale) + licence_tables(scale)
+    return run_files(scale, runs, "scores.csv") + run_files(scale, runs, "run.json")
 
 
 def prepared_folders(scale, runs):

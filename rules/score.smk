@@ -25,7 +25,5 @@ rule score:
 rule runs:
     """Every run of the default scale, trained and scored."""
     input:
-        lambda wc: run_files(
-            planner().main.scale, plan(planner().main.scale).runs, "scores.csv"
-        ),
+        lambda wc: files_of_runs(planner().main.scale),
     localrule: True

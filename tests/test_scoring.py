@@ -310,7 +310,11 @@ def test_structures_that_are_too_small_are_not_scored(sizes, least, kept):
 def script(cohort, planned, tmp_path):
     """Run the script of the rule with settings; what it leaves in scores.json."""
 
-    def run(settings, weights=tmp_path / "none", last=tmp_path / "none"):
+    def run(settings, weights=tmp_path / "none", last=tmp_path / "none", data=None):
+        data = data or file_sha256(cohort.prepared / "cases.csv")
+        about = {"cohort": "blocks", "annotation": "half", "method": "mine", "seed": 0, "hash": "0"}
+        record = about | {"data_manifest_sha256": data}
+        (weights.parent / "run.json").write_text(json.dumps(record))
         job = SimpleNamespace(
             input=SimpleNamespace(weights=str(weights), last=str(last)),
             output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in NAMES.items()}),
@@ -335,6 +339,12 @@ def test_the_script_writes_what_belongs_to_a_scan(cohort, settings, slow, script
     assert record["scoring"] == "0123456789"
     assert record["rows"] == len(pd.read_csv(tmp_path / "scores.csv")) == 4
     assert [(s["diagonal_mm"], s["forward_passes"]) for s in record["scans"]] == [(87.9875, 3)] * 2
+
+
+def test_a_run_is_not_scored_on_other_data_than_it_was_trained_on(untrained, script, tmp_path):
+    with pytest.raises(InputError, match=r"cases\.csv: not the data that blocks/half/mine/"):
+        script(untrained("background"), data="0" * 64)
+    assert not (tmp_path / "scores.csv").exists()
 
 
 def test_the_script_writes_slices_where_the_cohort_asks_for_them(untrained, script):

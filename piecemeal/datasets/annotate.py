@@ -125,7 +125,7 @@ def annotate(
     _warn_of(silent)
     cases = cases.assign(**found)[COLUMNS]
     write_text(folder / "sets.json", json.dumps(tables, indent=1))
-    write_cases(folder, cases.to_csv(index=False))
+    write_cases(folder, cases.to_csv(index=False), ["sets.json"])
     return cases
 
 

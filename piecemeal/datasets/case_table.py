@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from piecemeal.errors import InputError
 from piecemeal.provenance import file_sha256, write_text
@@ -19,18 +21,10 @@ CASES = "cases.csv"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/]+)")
 
 
-def write_cases(folder: Path, text: str) -> None:
-    """Write cases.csv, last, and before it the checksums of it and of each .csv and .json beside.
-
-    What is below `folder` in folders of its own has none.
-    """
+def write_cases(folder: Path, text: str, beside: Sequence[str] = ()) -> None:
+    """Write cases.csv, last, and before it the checksums of it and of the tables `beside` it."""
     (folder / CASES).unlink(missing_ok=True)
-    tables = {
-        path.name: file_sha256(path)
-        for path in folder.iterdir()
-        if path.suffix in (".csv", ".json") and not path.name.startswith(".")
-    }
-    tables = dict(sorted(tables.items()))
+    tables = {name: file_sha256(folder / name) for name in beside}
     tables[CASES] = hashlib.sha256(text.encode()).hexdigest()  # last: without its line it is cut
     write_text(folder / NAME, "".join(f"{sha256}  {name}\n" for name, sha256 in tables.items()))
     write_text(folder / CASES, text)
@@ -55,6 +49,22 @@ def cases_file(folder: Path) -> Path:
                 f"{NAME} beside it; {_remedy(path)}"
             )
     return path
+
+
+def check_trained_on(folder: Path, record: Mapping[str, Any]) -> str:
+    """SHA-256 of cases.csv of a prepared folder, that which a run's run.json has (`record`).
+
+    Raises InputError if the run was trained on other data, or the folder is not as it was written.
+    """
+    sha256 = file_sha256(path := cases_file(folder))
+    if sha256 != record["data_manifest_sha256"]:
+        run = f"{record['cohort']}/{record['annotation']}/{record['method']}"
+        raise InputError(
+            f"{path}: not the data that {run}/seed{record['seed']}-{record['hash']} was trained "
+            "on: the source files changed; delete the folders and checkpoints of that cohort's "
+            "runs to train on the new data, or put the old files back"
+        )
+    return sha256
 
 
 def _sums(path: Path) -> dict[str, str]:

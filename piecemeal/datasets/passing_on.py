@@ -84,5 +84,6 @@ def _reading(path: Path) -> Iterator[None]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be read ({error!r}), so it does not say whether the data beside it "
-            f"may be passed on; delete the folder {path.parent} and start again"
+            f"may be passed on; delete {path} and any cases.csv beside it (the whole folder, if no "
+            "cohort needs it any more) and start again"
         ) from None

@@ -3,9 +3,6 @@
 import json
 import logging
 import multiprocessing
-import os
-import signal
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -25,9 +22,10 @@ from piecemeal.datasets.choosing import (
 from piecemeal.datasets.leakage import Removal, find_twins, separate
 from piecemeal.datasets.prepare_scan import Job, Prepared, prepare_scan
 from piecemeal.datasets.splits import choose_patients
-from piecemeal.datasets.store import TWINS, PreparedScan, nowhere
+from piecemeal.datasets.store import SOURCES, TWINS, PreparedScan, nowhere
 from piecemeal.datasets.tasks import tasks_with
 from piecemeal.errors import InputError
+from piecemeal.jobs import end_with_parent
 from piecemeal.provenance import locked, write_text
 
 log = logging.getLogger(__name__)
@@ -96,7 +94,7 @@ def prepare(
             if reason
         ]
         if bad:
-            raise InputError(_explain(bad, sum(not reason for _, reason in outcomes)))
+            raise InputError(_explain(bad, sum(not reason for _, reason in outcomes), sources))
         rows = _rows(jobs, [prepared for prepared, _ in outcomes])
         _check_tasks(tasks or {}, rows)
         for row in rows:
@@ -111,7 +109,8 @@ def prepare(
                 ", ".join(absent),
             )
         table = _separated(folder, table, split.get("twins") == "keep")
-        write_cases(folder, table.to_csv(index=False))
+        beside = [name for name in (SOURCES, TWINS) if (folder / name).exists()]
+        write_cases(folder, table.to_csv(index=False), beside)
     return table
 
 
@@ -220,7 +219,7 @@ def _run(jobs: list[Job], workers: int) -> list[tuple[Prepared | None, str]]:
     # does not allow.
     context = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+        with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
             return list(pool.map(_prepare_or_explain, jobs))
     except BrokenProcessPool:
         raise InputError(
@@ -231,17 +230,6 @@ def _run(jobs: list[Job], workers: int) -> list[tuple[Prepared | None, str]]:
         ) from None
 
 
-def _end_with_parent() -> None:
-    """End this worker when its parent is killed; it would wait for work and hold LOCK for ever."""
-
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C, which ends the parent, goes to all
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _prepare_or_explain(job: Job) -> tuple[Prepared | None, str]:
     try:
         return prepare_scan(job), ""
@@ -249,13 +237,21 @@ def _prepare_or_explain(job: Job) -> tuple[Prepared | None, str]:
         return None, str(error)
 
 
-def _explain(bad: list[tuple[str, str, str]], prepared: int) -> str:
+def _explain(
+    bad: list[tuple[str, str, str]], prepared: int, sources: dict[str, dict[str, Any]]
+) -> str:
     files = sorted({f"config/datasets/{dataset}.yaml" for dataset, _, _ in bad})
+    roots = {Path(sources[dataset]["root"]) for dataset, _, _ in bad}
+    ours = sorted(root for root in roots if root.name in ("phantom", "download"))
+    again = [
+        f"To have it drawn or unpacked again: rm -r {root} {root.with_name('manifest.json')}"
+        for root in ours
+    ]
     return "\n".join(
         [
             f"{len(bad)} scans could not be prepared; the other {prepared} are done and kept:",
             *(f"  {dataset}/{scan}: {reason}" for dataset, scan, reason in sorted(bad)),
             "Repair the file or list the scan under `exclude` in " + ", ".join(files) + ".",
-            "What was drawn or downloaded comes back with `snakemake --forcerun fetch -- data`.",
+            *again,
         ]
     )

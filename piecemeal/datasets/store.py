@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # whoever trains or predicts needs no pandas
 
 
 TWINS = "twins.csv"
+SOURCES = "sources.json"
 
 # What numpy raises on a file that is missing, cut short or damaged.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -154,7 +155,7 @@ def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
 
     Raises InputError if it is not as it was written (see `cases_file`).
     """
-    return json.loads(cases_file(folder).with_name("sources.json").read_text(encoding="utf-8"))
+    return json.loads(cases_file(folder).with_name(SOURCES).read_text(encoding="utf-8"))
 
 
 def nowhere(cases: pd.DataFrame) -> dict[str, list[str]]:

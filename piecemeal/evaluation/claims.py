@@ -61,13 +61,7 @@ def evaluate_claims(
     """
     for claim in claims:
         _check_cohort(paper, claim, cohorts)
-    gone = {(cohort, arm) for cohort, arms in (left_out or {}).items() for arm in arms}
-    run = [
-        claim
-        for claim in claims
-        if cohorts[claim.cohort] is None
-        and not gone & {(claim.cohort, claim.better), (claim.cohort, claim.worse)}
-    ]
+    run = to_test(claims, cohorts, left_out)
     for claim in run:
         _check_arms(paper, claim, scores[scores["cohort"] == claim.cohort])
 
@@ -106,6 +100,24 @@ def evaluate_claims(
     return table
 
 
+def to_test(
+    claims: Sequence[Claim],
+    cohorts: Mapping[str, str | None],
+    left_out: Mapping[str, Collection[str]] | None = None,
+) -> list[Claim]:
+    """The claims about cohorts and arms that were run, which alone are tested.
+
+    cohorts, left_out: as for `evaluate_claims`.
+    """
+    gone = {(cohort, arm) for cohort, arms in (left_out or {}).items() for arm in arms}
+    return [
+        claim
+        for claim in claims
+        if cohorts[claim.cohort] is None
+        and not gone & {(claim.cohort, claim.better), (claim.cohort, claim.worse)}
+    ]
+
+
 def least_p_holm(claims: Sequence[Claim], tested: pd.DataFrame) -> pd.Series:
     """The least corrected p-value that each claim could have had; NaN of one without a case.
 
@@ -120,6 +132,7 @@ def least_p_holm(claims: Sequence[Claim], tested: pd.DataFrame) -> pd.Series:
     by_seeds = tested["claim"].map(over) == "seeds"
     number = tested["n_cases"].mask(by_seeds, tested["n_seeds"]).astype(float)
     floors = (2.0 ** (1 - number)).where(tested["n_cases"] > 0)
+    floors = floors.mask(tested["n_cases"] == 1, 1.0)  # has no interval, whatever its seeds
     return pd.Series(statistics.holm(floors), tested.index, dtype=float)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from piecemeal.datasets.case_table import cases_file
+from piecemeal.datasets.case_table import check_trained_on
 from piecemeal.errors import InputError
 from piecemeal.evaluation.empty_masks import BY_SLICE
 from piecemeal.papers import AS_PREDICTED
@@ -112,12 +112,12 @@ def _refuse_other_run(place: Path, scoring: Mapping[str, Any]) -> None:
 
     Scores that do not say of which (of an older version, say) are believed.
     """
-    by_scan, by_run = "weights_sha256", "data_manifest_sha256"
-    scored = {
-        ("weights", by_scan): {scan[by_scan] for scan in scoring["scans"] if by_scan in scan},
-        ("data", by_run): {scoring[by_run]} if by_run in scoring else set(),
-    }
-    for (what, key), found in scored.items():
+    weights = {s["weights_sha256"] for s in scoring["scans"] if "weights_sha256" in s}
+    data = {scoring["data_manifest_sha256"]} if "data_manifest_sha256" in scoring else set()
+    for what, key, found in (
+        ("weights", "weights_sha256", weights),
+        ("data", "data_manifest_sha256", data),
+    ):
         if found and found != {trained := _read_json(place / "run.json").get(key)}:
             raise InputError(
                 f"{place / 'scores.csv'}: scores of other {what} (sha256 "
@@ -226,15 +226,8 @@ def refuse_other_data(records: Sequence[Mapping[str, Any]], prepared: Mapping[st
     """
     for record in records:
         folder = Path(prepared[record["cohort"]])
-        if not (folder / "cases.csv").exists():
-            continue
-        if file_sha256(cases := cases_file(folder)) != record["data_manifest_sha256"]:
-            run = f"{record['cohort']}/{record['annotation']}/{record['method']}"
-            raise InputError(
-                f"{cases}: not the data that {run}/seed{record['seed']}-{record['hash']} was "
-                "trained on: the source files changed; delete the folders and checkpoints of that "
-                "cohort's runs to train on the new data, or put the old files back"
-            )
+        if (folder / "cases.csv").exists():
+            check_trained_on(folder, record)
 
 
 def circumstances(

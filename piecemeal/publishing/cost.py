@@ -73,7 +73,7 @@ def in_words(speed: list[Speed]) -> str:
     """What the measures of cost mean, for the footer."""
     meaning = "; ".join(f"{s.name}: {MEANING[s.measure]}" for s in speed)
     if any(s.measure in _OF_A_SCAN for s in speed):
-        meaning += "; nothing is in bold where arms predict other numbers of scans"
+        meaning += "; nothing is in bold where arms rest on other numbers of cases"
     if not any("minutes" in s.measure or "seconds" in s.measure for s in speed):
         return f"{meaning}."
     return f"{meaning}. Times depend on the machine, and differ from run to run."

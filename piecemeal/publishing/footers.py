@@ -132,7 +132,7 @@ def _not_run(table: Table, rows: pd.DataFrame) -> str:
 
 
 def _cells(table: Table, rows: pd.DataFrame) -> str:
-    over = "cases; a dash with one case"
+    over = "cases; a dash where a column has one case"
     if table.spread == "runs":
         over = "runs, of each run's mean over cases; a dash with one run"
     ours = f"mean (std over {over}) measured here, best of the compared arms in bold"

@@ -247,13 +247,13 @@ def _embolden(
     """Mark the best of the compared arms, all that tie in print, but none that found nothing.
 
     Where the table leaves cases out, an arm that missed anything, of an average in any column, is
-    never the best: its misses chose the cases. Cost has no best where arms have other scans.
+    never the best: its misses chose the cases. Cost has no best where arms have more cases.
     """
     averages = {half.average for half in table.halves}
     for name, (i, measure) in product(names, enumerate(measures)):
         means = {arm: float(m) for arm in table.compared if (m := cells[arm, name][i].mean)}
-        scans = {cells[arm, name][i].cases for arm in means}
-        if len(means) < 2 or (isinstance(measure, Speed) and len(scans) > 1):
+        numbers = {cells[arm, name][i].cases for arm in means}
+        if len(means) < 2 or (isinstance(measure, Speed) and len(numbers) > 1):
             continue
         if table.misses == "excluded":
             rests_on = names if name in averages else [name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from piecemeal.datasets.store import TWINS, PreparedScan, nowhere, read_cases
+from piecemeal.jobs import end_with_parent
 from piecemeal.provenance import write_text
 from piecemeal.publishing.thumbnails import Colour, outline_colours, projection, thumbnail
 
@@ -100,10 +100,9 @@ def _each(
 ) -> list[str]:
     if workers <= 1:
         return list(map(function, folders, colours))
-    context, alone = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)
-    # Ctrl-C, which goes to every process, ends the parent; that ends the workers.
-    with ProcessPoolExecutor(workers, context, signal.signal, alone) as pool:
-        return list(pool.map(function, folders, colours, chunksize=8))
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
+        return list(pool.map(function, folders, colours, chunksize=2))
 
 
 def _picture(folder: Path, colours: Sequence[Colour], upright: bool) -> str:

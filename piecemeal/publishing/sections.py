@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from piecemeal.claim_specs import ClaimsFile
-from piecemeal.evaluation.claims import least_p_holm
+from piecemeal.errors import InputError
+from piecemeal.evaluation.claims import least_p_holm, to_test
 from piecemeal.figure_specs import FiguresFile
 from piecemeal.papers import Paper
 from piecemeal.publishing import ranks
@@ -53,6 +54,15 @@ def paper_section(
     ]
     of_paper = claims[claims["paper"] == key]
     made = ClaimsFile.model_validate({"claims": given["claims"]}).claims
+    not_run, left_out = (
+        {name: about[what] for name, about in given["cohorts"].items()}
+        for what in ("not_run", "left_out")
+    )
+    if set(of_paper["claim"]) != {claim.claim for claim in to_test(made, not_run, left_out)}:
+        raise InputError(
+            f"{tables.with_name('claims.csv')}: has other claims of {key} than are tested at this "
+            "scale; delete it and start again"
+        )
     of_paper = of_paper.assign(p_least=least_p_holm(made, of_paper))
     return PaperSection(Paper.model_validate(given["about"]), printed, of_paper, drawn)
 

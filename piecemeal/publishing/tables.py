@@ -7,6 +7,7 @@ reference are both empty there is nothing to score, and the row does not enter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -28,10 +29,15 @@ NO_COLUMN = ""  # of a measure of cost
 
 
 def read_back(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a csv of `columns` that a job before wrote; InputError if it is damaged."""
+    """Read a csv of `columns` that a job before wrote; InputError if it is damaged.
+
+    One that was cut at the end of a line is not known for it: see whose rows these are.
+    """
     try:
-        rows = pd.read_csv(path)
-        return rows[list(columns)]
+        text = Path(path).read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            raise ValueError("its last line is cut")
+        return pd.read_csv(StringIO(text))[list(columns)]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: cannot be read ({error}); delete it and start again") from None
 

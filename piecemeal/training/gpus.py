@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import logging
 import os
+import re
 import tempfile
 from pathlib import Path
-from typing import IO
 
 import torch
 
-_held: list[IO[str]] = []  # locks of this process; the system lets them go when it ends
+log = logging.getLogger(__name__)
+
+_held: list[int] = []  # locks of this process; the system lets them go when it ends
 
 
 @functools.cache
 def own_gpu() -> int:
     """The number, among those that this process sees, of the GPU that it is to work on.
 
-    A process that torchrun started takes that of its own number. Any other takes the first GPU that
-    the fewest other processes took so, which it then keeps until it ends, however it ends: runs
-    that are started at once on a machine of several GPUs spread over them. Whoever else works on
-    them is not known of.
+    A process that torchrun started takes that of its own number. Any other takes the GPU that the
+    fewest other processes of this user have taken so, and keeps it until it ends, however it ends:
+    runs that are started at once on a machine of several GPUs spread over them. Whoever else works
+    there is not known of, nor is a process that sees a single one.
     """
     if (rank := os.environ.get("LOCAL_RANK")) is not None:
         return int(rank)
@@ -29,29 +32,34 @@ def own_gpu() -> int:
     if len(names) < 2:
         return 0
     folder = Path(tempfile.gettempdir(), f"piecemeal-gpus-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    place = 0
-    while True:
-        for number, name in enumerate(names):
-            if _taken(folder / f"{name}-{place}"):
-                return number
-        place += 1
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with (folder / "LOCK").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            counts = [sum(map(_is_held, folder.glob(f"{name}.*"))) for name in names]
+            number = counts.index(min(counts))
+            handle, _ = tempfile.mkstemp(prefix=f"{names[number]}.", dir=folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:  # a file system without locks, say
+        log.warning("%s: cannot tell which GPU is free (%s); taking the first", folder, error)
+        return 0
+    _held.append(handle)
+    return number
 
 
 def _names(count: int) -> list[str]:
     """What the GPUs are called on the machine, whichever of them a process sees."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = [name.strip().replace("/", "-") for name in seen.split(",") if name.strip()]
+    names = [re.sub(r"\W", "-", name.strip()) for name in seen.split(",") if name.strip()]
     return names[:count] if len(names) >= count else [str(number) for number in range(count)]
 
 
-def _taken(path: Path) -> bool:
-    """Whether this process got hold of the lock."""
-    lock = path.open("a", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+def _is_held(path: Path) -> bool:
+    """Whether a process that lives has this lock; one that nobody has is removed."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        path.unlink()
         return False
-    _held.append(lock)
-    return True

@@ -20,7 +20,7 @@ def folder(tmp_path):
     (tmp_path / "sets.json").write_text("{}")
     (tmp_path / "scan").mkdir()
     (tmp_path / "scan" / "scan.json").write_text("{}")
-    write_cases(tmp_path, "dataset,scan\nacdc,1\nacdc,2\n")
+    write_cases(tmp_path, "dataset,scan\nacdc,1\nacdc,2\n", ["sets.json"])
     return tmp_path
 
 
@@ -58,7 +58,7 @@ def test_damage_names_the_file_and_what_makes_it_again(folder, name, damage):
     remedy = "run it again" if gone else f"delete {folder / 'cases.csv'} and start again"
     assert str(caught.value).endswith(remedy)
     (folder / "sets.json").write_text("{}")
-    write_cases(folder, "dataset,scan\nacdc,1\nacdc,2\n")  # as the job would
+    write_cases(folder, "dataset,scan\nacdc,1\nacdc,2\n", ["sets.json"])  # as the job would
     assert cases_file(folder).exists()
 
 

@@ -97,7 +97,7 @@ def test_raw_data_that_do_not_say_what_they_are_are_refused(tmp_path, content):
     path = tmp_path / "raw/secret-0123456789/manifest.json"
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    said = rf"{path}: cannot be read.*delete the folder {path.parent} and start again"
+    said = rf"{path}: cannot be read.*delete {path} and any cases.csv beside it .* and start again"
     with pytest.raises(InputError, match=said):
         check_places(tmp_path, {"secret": ABOUT})
 
@@ -107,6 +107,6 @@ def test_prepared_data_that_do_not_say_what_they_are_are_refused(tmp_path, conte
     path = tmp_path / "prepared/liver-0123456789/sources.json"
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    said = rf"{path}: cannot be read.*delete the folder {path.parent} and start again"
+    said = rf"{path}: cannot be read.*delete {path} and any cases.csv beside it .* and start again"
     with pytest.raises(InputError, match=said):
         check_places(tmp_path, {"secret": ABOUT})

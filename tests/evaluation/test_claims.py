@@ -871,6 +871,13 @@ def test_no_claim_has_a_smaller_p(patients, values, test):
     assert (tested["p_holm"] >= least_p_holm(asked, tested) - 1e-12).all()
 
 
+def test_one_patient_decides_nothing_whatever_the_seeds():
+    asked = [superior(over="seeds", test="permutation")]
+    tested = evaluate(asked, scores([0.5], seeds=range(9)))
+    assert tested["verdict"].tolist() == ["inconclusive"]
+    assert least_p_holm(asked, tested).tolist() == [1.0]
+
+
 def test_a_claim_without_a_case_has_no_least_p():
     tested = evaluate([superior()], scores(spread(0.5, 0.1))).assign(n_cases=0)
     assert least_p_holm([superior()], tested).isna().all()

@@ -221,6 +221,14 @@ def test_a_table_reads_back_as_it_was_written(table, built, tmp_path):
     assert (read_table(tmp_path / "cost.csv", table)["column"] == "").sum() == len(built)
 
 
+@pytest.mark.parametrize("characters", [1, 9])
+def test_a_table_whose_last_line_was_cut_is_refused(table, built, tmp_path, characters):
+    path = tmp_path / "table.csv"
+    path.write_text(built.to_csv(index=False)[:-characters])
+    with pytest.raises(InputError, match=rf"{path}: .*its last line is cut.*; delete it and"):
+        read_table(path, table)
+
+
 @pytest.mark.parametrize("lines", [0, 1, -1])
 def test_a_table_that_was_cut_is_refused(table, built, tmp_path, lines):
     path = tmp_path / "table.csv"

@@ -1,5 +1,6 @@
 """Which of several GPUs a process takes; without any of them."""
 
+import errno
 import multiprocessing
 import os
 
@@ -22,7 +23,7 @@ def machine(tmp_path, monkeypatch):
 
     yield make
     for lock in gpus._held:
-        lock.close()
+        os.close(lock)
 
 
 take = gpus.own_gpu.__wrapped__  # as a process of its own
@@ -36,8 +37,27 @@ def test_processes_spread_over_the_gpus(machine):
 def test_a_gpu_is_free_again_when_its_process_ended(machine):
     machine(2)
     assert [take() for _ in range(3)] == [0, 1, 0]
-    gpus._held.pop(1).close()
+    os.close(gpus._held.pop(1))
     assert take() == 1
+
+
+def test_the_gpu_with_the_fewest_is_taken_after_some_have_ended(machine):
+    machine(2)
+    assert [take() for _ in range(6)] == [0, 1] * 3
+    for place in (5, 3, 0):  # two are left on the first, one on the second
+        os.close(gpus._held.pop(place))
+    assert [take() for _ in range(3)] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EACCES])
+def test_without_locks_it_is_the_first(machine, monkeypatch, caplog, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    machine(2)
+    monkeypatch.setattr(gpus.fcntl, "flock", refuse)
+    assert [take(), take()] == [0, 0]
+    assert "taking the first" in caplog.text
 
 
 def test_one_process_keeps_what_it_took(machine):

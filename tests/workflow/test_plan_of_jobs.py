@@ -257,6 +257,20 @@ def test_a_run_that_is_trained_once_more_is_scored_again(done):
     assert project.planned_jobs(*targets) == {"train": 1, "score": 1, "total": 2}
 
 
+@pytest.mark.parametrize("target", ["runs", "all"])
+def test_a_training_that_was_forced_and_broken_off_goes_on(done, target):
+    """Snakemake has deleted what it was to make; the scores from before are there."""
+    project, run = done
+    before = project.planned_jobs(target)
+    for name in ("weights.pt", "last.pt", "history.csv", "run.json"):
+        (project.folder / run / name).unlink()
+    after = project.planned_jobs(target)
+    assert {rule: after[rule] - before[rule] for rule in ("train", "score")} == {
+        "train": 1,
+        "score": 1,
+    }
+
+
 @pytest.fixture(scope="module")
 def bare(finished, tmp_path_factory):
     """Results without their data, as after `make restore` of data that may not be shared."""

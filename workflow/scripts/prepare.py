@@ -5,6 +5,7 @@ from pathlib import Path
 
 from piecemeal.datasets.prepare import prepare
 from piecemeal.datasets.sources import dataset_root, read_manifest
+from piecemeal.datasets.store import SOURCES
 from piecemeal.jobs import run_job, settings_of
 from piecemeal.provenance import write_text
 
@@ -22,7 +23,7 @@ def main(job) -> None:
         name: {key: manifest[key] for key in ("source", "phantom", "sha256")}
         for name, manifest in manifests.items()
     }
-    write_text(folder / "sources.json", json.dumps(origin, indent=1) + "\n")
+    write_text(folder / SOURCES, json.dumps(origin, indent=1) + "\n")
     prepare(
         folder,
         sources,

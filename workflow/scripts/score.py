@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from piecemeal.datasets.case_table import cases_file
+from piecemeal.datasets.case_table import check_trained_on
 from piecemeal.jobs import data_folder, run_job, settings_of
 from piecemeal.provenance import file_sha256, write_text
 from piecemeal.scoring import COLUMNS, RunScores, score_run
@@ -13,9 +13,11 @@ from piecemeal.scoring import COLUMNS, RunScores, score_run
 
 def main(job) -> None:
     settings = settings_of(job)
+    prepared, folder = data_folder(job, "prepared"), Path(job.input.weights).parent
+    trained = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    manifest = check_trained_on(prepared, trained)
 
     def scored(weights: str, predictions: str) -> RunScores:
-        prepared, folder = data_folder(job, "prepared"), Path(job.input.weights).parent
         return score_run(settings, prepared, Path(weights), folder / predictions, job.threads)
 
     scores = scored(job.input.weights, "predictions")
@@ -32,8 +34,7 @@ def main(job) -> None:
     record = {
         "scoring": settings["hash"],
         "rows": len(scores.processed),
-        # Of the scans that it was scored on, as run.json has it of those that it was trained on.
-        "data_manifest_sha256": file_sha256(cases_file(data_folder(job, "prepared"))),
+        "data_manifest_sha256": manifest,
         "sha256": {path.name: file_sha256(path) for path in tables},
         "scans": scores.scans,
     }
