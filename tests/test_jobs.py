@@ -1,14 +1,17 @@
 import errno
 import json
 import logging
+import multiprocessing
 import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from piecemeal.errors import InputError
-from piecemeal.jobs import data_folder, run_job, settings_of
+from piecemeal.jobs import data_folder, end_with_parent, run_job, settings_of
 
 
 @pytest.fixture
@@ -119,3 +122,11 @@ def test_data_that_are_not_there_are_named_with_what_makes_them(tmp_path):
     assert data_folder(run, "prepared") == tmp_path / "prepared"
     with pytest.raises(InputError, match=r"^runs/u_net/weights\.pt: the annotated data .*forcerun"):
         data_folder(run, "annotated")
+
+
+def test_a_worker_leaves_ctrl_c_to_its_parent():
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
+        worker = pool.submit(os.getpid).result(timeout=60)
+        os.kill(worker, signal.SIGINT)
+        assert pool.submit(os.getpid).result(timeout=60) == worker != os.getpid()

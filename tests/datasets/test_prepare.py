@@ -321,6 +321,17 @@ def test_too_many_patients_asked_for(store, arguments):
         prepare(store, **arguments)
 
 
+@pytest.mark.parametrize("name", ["download", "phantom", "local"])
+def test_what_was_fetched_is_to_be_fetched_again(store, arguments, acdc, volumes, name):
+    spoil_truncated(acdc, volumes)
+    root = acdc.rename(acdc.with_name(name))
+    source(arguments)["root"] = root
+    with pytest.raises(InputError) as caught:
+        prepare(store, **arguments)
+    said = f"To have it drawn or unpacked again: rm -r {root} {root.with_name('manifest.json')}"
+    assert (said in str(caught.value).splitlines()) is (name != "local")
+
+
 def test_old_table_does_not_outlive_a_failure(store, arguments, acdc, volumes):
     prepare(store, **arguments)
     spoil_nan(acdc, volumes)
