@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from piecemeal.errors import InputError
+
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,6 +145,14 @@ def lock_sha256() -> str | None:
     """SHA-256 of requirements.lock; None where the package is installed without it."""
     lock = ROOT / "requirements.lock"
     return file_sha256(lock) if lock.exists() else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a record; InputError where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it and start again") from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -310,11 +310,11 @@ def test_structures_that_are_too_small_are_not_scored(sizes, least, kept):
 def script(cohort, planned, tmp_path):
     """Run the script of the rule with settings; what it leaves in scores.json."""
 
-    def run(settings, weights=tmp_path / "none", last=tmp_path / "none", data=None):
+    def run(settings, weights=tmp_path / "none", last=tmp_path / "none", data=None, record=None):
         data = data or file_sha256(cohort.prepared / "cases.csv")
         about = {"cohort": "blocks", "annotation": "half", "method": "mine", "seed": 0, "hash": "0"}
-        record = about | {"data_manifest_sha256": data}
-        (weights.parent / "run.json").write_text(json.dumps(record))
+        record = record or json.dumps(about | {"data_manifest_sha256": data})
+        (weights.parent / "run.json").write_text(record)
         job = SimpleNamespace(
             input=SimpleNamespace(weights=str(weights), last=str(last)),
             output=SimpleNamespace(**{key: str(tmp_path / name) for key, name in NAMES.items()}),
@@ -345,6 +345,13 @@ def test_a_run_is_not_scored_on_other_data_than_it_was_trained_on(untrained, scr
     with pytest.raises(InputError, match=r"cases\.csv: not the data that blocks/half/mine/"):
         script(untrained("background"), data="0" * 64)
     assert not (tmp_path / "scores.csv").exists()
+
+
+def test_a_record_that_was_cut_is_named(untrained, script, tmp_path):
+    weights = tmp_path / "run" / "weights.pt"
+    weights.parent.mkdir()
+    with pytest.raises(InputError, match=r"run\.json: cannot be read .*; delete it and"):
+        script(untrained("background"), weights, record="{")
 
 
 def test_the_script_writes_slices_where_the_cohort_asks_for_them(untrained, script):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from piecemeal.datasets.case_table import check_trained_on
 from piecemeal.errors import InputError
 from piecemeal.evaluation.empty_masks import BY_SLICE
 from piecemeal.papers import AS_PREDICTED
-from piecemeal.provenance import file_sha256
+from piecemeal.provenance import file_sha256, read_json
 from piecemeal.publishing.footers import Circumstances
 from piecemeal.publishing.tables import TRAINING
 
@@ -61,7 +60,7 @@ def read_scores(
     tables = []
     for entry in runs:
         place = folder / entry["run"]
-        scoring = _read_json(place / "scores.json")
+        scoring = read_json(place / "scores.json")
         if (found := scoring.get("scoring")) != entry["scoring"]:
             raise InputError(
                 f"{place / 'scores.csv'}: made by another version of the scoring ({found}, "
@@ -118,7 +117,7 @@ def _refuse_other_run(place: Path, scoring: Mapping[str, Any]) -> None:
         ("weights", "weights_sha256", weights),
         ("data", "data_manifest_sha256", data),
     ):
-        if found and found != {trained := _read_json(place / "run.json").get(key)}:
+        if found and found != {trained := read_json(place / "run.json").get(key)}:
             raise InputError(
                 f"{place / 'scores.csv'}: scores of other {what} (sha256 "
                 f"{', '.join(sorted(found))}) than run.json beside it is about ({trained}); "
@@ -186,7 +185,7 @@ def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFr
         cohort, *_, name = entry["run"].split("/")
         seed = int(name.split("-")[0].removeprefix("seed"))
         place = folder / entry["run"]
-        record = _read_json(place / "run.json")
+        record = read_json(place / "run.json")
         _refuse_damaged(place / "history.csv", record.get("history_sha256"), "history")
         rows = pd.read_csv(place / "history.csv")
         best = record["best_step"]
@@ -197,7 +196,7 @@ def read_histories(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFr
 
 def read_records(folder: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """run.json of `runs`, each run once."""
-    return [_read_json(folder / run / "run.json") for run in dict.fromkeys(r["run"] for r in runs)]
+    return [read_json(folder / run / "run.json") for run in dict.fromkeys(r["run"] for r in runs)]
 
 
 def read_training(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFrame:
@@ -208,7 +207,7 @@ def read_training(folder: Path, runs: Sequence[Mapping[str, str]]) -> pd.DataFra
     """
     rows = []
     for entry in runs:
-        record = _read_json(folder / entry["run"] / "run.json")
+        record = read_json(folder / entry["run"] / "run.json")
         minutes = record.get("minutes_per_epoch")
         in_all = None if minutes is None else record["training_seconds"] / 60
         tasks = len(record.get("config", {}).get("tasks") or ["all"])
@@ -260,10 +259,3 @@ def circumstances(
             if about.get("least_voxels") is not None
         },
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it and start again") from None

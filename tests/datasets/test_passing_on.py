@@ -92,19 +92,16 @@ def test_raw_data_that_lie_where_they_lay_before_are_refused(tmp_path, source):
     check_places(tmp_path, {"secret": ABOUT})
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "{}"])
-def test_raw_data_that_do_not_say_what_they_are_are_refused(tmp_path, content):
-    path = tmp_path / "raw/secret-0123456789/manifest.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(content)
-    said = rf"{path}: cannot be read.*delete {path} and any cases.csv beside it .* and start again"
-    with pytest.raises(InputError, match=said):
-        check_places(tmp_path, {"secret": ABOUT})
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"secret": {}}', '{"secret": 1}'])
-def test_prepared_data_that_do_not_say_what_they_are_are_refused(tmp_path, content):
-    path = tmp_path / "prepared/liver-0123456789/sources.json"
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("raw/secret-0123456789/manifest.json", text) for text in ("", "{", "[1]", "{}")]
+    + [
+        ("prepared/liver-0123456789/sources.json", text)
+        for text in ("", "[]", '{"secret": {}}', '{"secret": 1}')
+    ],
+)
+def test_data_that_do_not_say_what_they_are_are_refused(tmp_path, name, content):
+    path = tmp_path / name
     path.parent.mkdir(parents=True)
     path.write_text(content)
     said = rf"{path}: cannot be read.*delete {path} and any cases.csv beside it .* and start again"

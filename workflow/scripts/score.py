@@ -7,15 +7,14 @@ import pandas as pd
 
 from piecemeal.datasets.case_table import check_trained_on
 from piecemeal.jobs import data_folder, run_job, settings_of
-from piecemeal.provenance import file_sha256, write_text
+from piecemeal.provenance import file_sha256, read_json, write_text
 from piecemeal.scoring import COLUMNS, RunScores, score_run
 
 
 def main(job) -> None:
     settings = settings_of(job)
     prepared, folder = data_folder(job, "prepared"), Path(job.input.weights).parent
-    trained = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    manifest = check_trained_on(prepared, trained)
+    manifest = check_trained_on(prepared, read_json(folder / "run.json"))
 
     def scored(weights: str, predictions: str) -> RunScores:
         return score_run(settings, prepared, Path(weights), folder / predictions, job.threads)
